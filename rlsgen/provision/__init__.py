@@ -1,0 +1,1 @@
+"""From the one to the other: desired state, diff, plan, apply, destroy, keys."""

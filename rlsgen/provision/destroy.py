@@ -1,0 +1,117 @@
+"""Destroy: gives back what stood before rlsgen came, from the ledger; grants first, then row security, then policies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rlsgen.catalog.model import Catalog, LedgerEntry, Relation
+from rlsgen.errors import ServerError
+from rlsgen.identifiers import Name, Sql, fill, identifier, literal
+from rlsgen.provision.grants import from_json, held_on, privilege_steps
+from rlsgen.provision.plan import Plan, Step, Transaction
+from rlsgen.provision.statistics import give_back
+from rlsgen.provision.tables import Ledger, forget, restore_row_security
+
+_RELATION_KINDS = ("grants", "table", "policy", "replaced", "statistics", "view")
+
+
+def destroy_plan(catalog: Catalog, conversation: str, path: Sql, table: Name | None = None) -> Plan:
+    """The plan that takes rlsgen out of a database, or off one table.
+
+    Args:
+        catalog: the database.
+        conversation: the role whose privileges were managed.
+        path: the search path for policies that are made again.
+        table: only this table.
+
+    Raises:
+        ServerError: rlsgen is not in this database, or not on this table.
+    """
+    ledger = {(entry.kind, entry.relation, entry.name): entry for entry in catalog.ledger}
+    if catalog.provision is None:
+        raise ServerError("there is nothing of rlsgen in this database", hint="see that --dsn names the right one")
+    destroyer = _Destroyer(catalog, conversation, ledger)
+    touched = sorted({entry.relation for entry in catalog.ledger if entry.kind in _RELATION_KINDS})
+    if table is not None:
+        if table not in touched:
+            raise ServerError(f"rlsgen has done nothing to {table}", hint="write schema.table as plan shows it")
+        return Plan(tuple(destroyer.relation(table)), path)
+    return Plan((*(each for name in touched for each in destroyer.relation(name)), *destroyer.rest()), path)
+
+
+class _Destroyer:
+    def __init__(self, catalog: Catalog, conversation: str, ledger: Ledger) -> None:
+        self._catalog = catalog
+        self._who = conversation
+        self._ledger = ledger
+
+    def relation(self, name: Name) -> Iterator[Transaction]:
+        relation = self._catalog.relations.get(name)
+        if relation is None:
+            return
+        steps = [*self._grants(relation)]
+        steps += restore_row_security(name, relation.policies, self._ledger, relation.row_security,
+                                      relation.force_row_security)
+        for (kind, where, column), entry in self._ledger.items():
+            if where == name and kind == "statistics" and relation.column(column):
+                steps.append(give_back(name, column, entry))
+            if where == name and kind == "view" and relation.security_invoker:
+                steps.append(self._view(name, entry))
+        if steps:
+            yield Transaction(f"{relation.kind} {name}, as it was", tuple(steps))
+
+    def _grants(self, relation: Relation) -> Iterator[Step]:
+        entry = self._ledger.get(("grants", relation.name, ""))
+        if entry is None:
+            return
+        before = entry.before["privileges"]
+        columns = {"", *(column.name for column in relation.columns)}
+        wanted = from_json([pair for pair in before if pair[1] in columns] if isinstance(before, list) else [])
+        if self._who in self._catalog.roles:
+            yield from privilege_steps(relation, self._who, held_on(relation, self._who), wanted)
+        gone = forget("grants", relation.name, "")
+        yield Step("alter", f"ledger entry of {relation.name}: grants", gone, Sql(""))
+
+    def _view(self, name: Name, entry: LedgerEntry) -> Step:
+        options = entry.before["options"]
+        had = [o for o in options if str(o).startswith("security_invoker=")] if isinstance(options, list) else []
+        undo = fill("ALTER VIEW {} RESET (security_invoker)", name.sql)
+        if had:
+            undo = fill("ALTER VIEW {} SET (security_invoker = {})", name.sql, literal(str(had[0]).partition("=")[2]))
+        redo = fill("ALTER VIEW {} SET (security_invoker = true)", name.sql)
+        return Step("alter", f"view {name}: security_invoker", undo, redo, forget("view", name, ""))
+
+    def rest(self) -> Iterator[Transaction]:
+        """What belongs to no relation: privileges from PUBLIC, schemas, functions, ledger and keys."""
+        reversed_ = [
+            Step("grant", "a privilege of PUBLIC, as it was", Sql(str(entry.before["reverse"])), Sql(""),
+                 forget(kind, name, entry.name))
+            for (kind, name, _), entry in self._ledger.items() if kind == "public" and entry.before["reverse"]
+        ]  # fmt: skip
+        if reversed_:
+            yield Transaction("privileges of PUBLIC, as they were", tuple(reversed_))
+        steps = [*self._schema_usage(), *self._functions()]
+        # No CASCADE: an object of yours that uses something of rlsgen's stops this, and is named.
+        drop = Sql("DROP TABLE rlsgen_private.signing_key, rlsgen_private.seal_key, rlsgen.object, rlsgen.provision;\n"
+                   "DROP SCHEMA rlsgen, rlsgen_private")
+        yield Transaction("schemas rlsgen and rlsgen_private", (*steps, Step("drop", "schemas, ledger and keys", drop, Sql(""))))
+
+    def _schema_usage(self) -> Iterator[Step]:
+        for schema in self._catalog.schemas.values():
+            held = {grant.privilege for grant in schema.grants if grant.grantee == self._who}
+            if "USAGE" in held and schema.name not in ("rlsgen", "rlsgen_private"):
+                revoke = fill("REVOKE USAGE ON SCHEMA {} FROM {}", identifier(schema.name), identifier(self._who))
+                grant = fill("GRANT USAGE ON SCHEMA {} TO {}", identifier(schema.name), identifier(self._who))
+                yield Step("revoke", f"USAGE on schema {schema.name} from {self._who}", revoke, grant)
+
+    def _functions(self) -> Iterator[Step]:
+        """Path functions before the accessors that they call, and the recorders before the ledger that they write."""
+        own = [each for each in self._catalog.functions if each.name.schema in ("rlsgen", "rlsgen_private")]
+        first = [each for each in own if each.name.name.startswith("path_")]
+        order = ["record_policy", "record_function", "record", "forget"]
+        last = sorted((each for each in own if each.name.name in order), key=lambda each: order.index(each.name.name))
+        middle = [each for each in own if each not in first and each not in last]
+        for function in (*reversed(first), *middle, *last):
+            # Identity arguments are types, or "name type" for ours: PostgreSQL accepts both in DROP FUNCTION.
+            target = fill("{}({})", function.name.sql, Sql(function.arguments))
+            yield Step("drop", f"function {function.name}", fill("DROP FUNCTION {}", target), Sql(""))

@@ -1,0 +1,124 @@
+"""What row security would do to roles that rlsgen is not about: found before, told by name."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from rlsgen.catalog.model import Catalog, Relation, Role
+from rlsgen.identifiers import Name, display
+from rlsgen.provision.plan import Hazard, Warned
+from rlsgen.provision.policies import privileges_of
+from rlsgen.provision.resolve import OWN_SCHEMAS, Resolved, Table, View
+
+_ROWS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
+_PREDEFINED = {"pg_read_all_data", "pg_write_all_data"}
+
+
+class Onlookers:
+    """The roles of a cluster, seen from tables that are about to get row security."""
+
+    def __init__(self, resolved: Resolved) -> None:
+        self._resolved = resolved
+        self._catalog: Catalog = resolved.catalog
+        self.closures: Mapping[str, frozenset[str]] = {
+            name: privileges_of(name, self._catalog) for name in self._catalog.roles
+        }
+        self._ordinary = [role for role in self._catalog.roles.values() if self._is_ordinary(role)]
+        self._readers_above = self._views_by_relation()
+        self._definers = defaultdict(list)
+        for function in self._catalog.functions:
+            if function.definer and function.name.schema not in OWN_SCHEMAS:
+                self._definers[function.owner].append(function.name)
+        self._by_grantees: dict[tuple[frozenset[str | None], str], tuple[str, ...]] = {}
+
+    def _is_ordinary(self, role: Role) -> bool:
+        exempt = role.superuser or role.bypass_rls or role.name.startswith("pg_")
+        return not exempt and role.name != self._resolved.spec.conversation
+
+    def _views_by_relation(self) -> Mapping[Name, list[Relation]]:
+        """Views and materialized views that read a relation with their owner's rights, directly."""
+        found: defaultdict[Name, list[Relation]] = defaultdict(list)
+        for relation in self._catalog.relations.values():
+            if relation.kind == "matview" or (relation.kind == "view" and not relation.security_invoker):
+                for name in relation.reads:
+                    found[name].append(relation)
+        return found
+
+    def _who(self, grantees: frozenset[str | None], owner: str) -> tuple[str, ...]:
+        key = (grantees, owner)
+        if key not in self._by_grantees:
+            named = {name for name in grantees if name is not None} | _PREDEFINED | {owner}
+            everybody = None in grantees
+            self._by_grantees[key] = tuple(sorted(
+                role.name for role in self._ordinary
+                if self.closures[role.name] & named or (everybody and role.login)
+            ))  # fmt: skip
+        return self._by_grantees[key]
+
+    def users_of(self, relation: Relation) -> tuple[str, ...]:
+        """Ordinary roles that may read or write rows of a relation, by any way that needs no SET ROLE."""
+        grants = [*relation.grants, *(grant for column in relation.columns for grant in column.grants)]
+        grantees = frozenset(grant.grantee for grant in grants if grant.privilege in _ROWS)
+        return self._who(grantees, relation.owner)
+
+    def of_row_security(self, table: Table, covered: tuple[str, ...], *, force: bool) -> list[Warned]:
+        """The hazards of switching row security on for a table whose policies for unrestricted roles name `covered`."""
+        relation = table.relation
+        warned = []
+        users = self.users_of(relation)
+        # Anybody may own a view over the table; what he reads through it, row security judges as him.
+        views = {view.owner: view.name for view in self._readers_above.get(relation.name, [])}
+        subscribers = {
+            owner: name for name, owner, tables in self._catalog.subscriptions if relation.name in tables
+        }
+        ordinary = {role.name for role in self._ordinary}
+        for role in sorted({*users, *views, *subscribers} & ordinary):
+            closure = self.closures[role]
+            if relation.owner in closure and not force:
+                continue
+            if closure & set(covered):
+                if role in users:
+                    warned += self._subject(role, relation)
+                continue
+            through = self._through(role, views, subscribers)
+            warned.append(Warned(
+                Hazard.ACCESS_LOSS,
+                f"role {display(role)} would see no rows of {relation.name}{through}",
+                f"list {display(role)} under roles.unrestricted, or let an administrator run "
+                f"ALTER ROLE {display(role)} BYPASSRLS",
+            ))  # fmt: skip
+        return warned
+
+    def _through(self, role: str, views: Mapping[str, Name], subscribers: Mapping[str, str]) -> str:
+        ways = []
+        if role in views:
+            ways.append(f"view {views[role]}, which it owns")
+        if role in subscribers:
+            ways.append(f"subscription {display(subscribers[role])}, which it owns")
+        if self._definers[role]:
+            ways.append(f"its SECURITY DEFINER functions ({', '.join(map(str, self._definers[role][:3]))}…)")
+        return f", also through {' and '.join(ways)}" if ways else ""
+
+    def _subject(self, role: str, relation: Relation) -> list[Warned]:
+        hint = f"an administrator can run ALTER ROLE {display(role)} BYPASSRLS: then it notices nothing"
+        shown = f"role {display(role)}, table {relation.name}"
+        hazards = [Hazard.PLANNER_STATISTICS, Hazard.DUMP]
+        grants = [grant.privilege for grant in relation.grants if grant.grantee in self.closures[role]]
+        if "INSERT" in grants or relation.owner in self.closures[role]:
+            hazards.append(Hazard.COPY_FROM)
+        return [Warned(hazard, shown, hint) for hazard in hazards]
+
+    def of_invoker(self, view: View) -> list[Warned]:
+        """Roles that read a view through its owner's rights, and lack rights of their own on what it reads."""
+        warned = []
+        below = [self._catalog.relations[name] for name in view.relation.reads if name in self._catalog.relations]
+        for role in self.users_of(view.relation):
+            lacking = [str(relation.name) for relation in below if role not in self.users_of(relation)]
+            if lacking:
+                warned.append(Warned(
+                    Hazard.ACCESS_LOSS,
+                    f"role {display(role)} reads view {view.relation.name} and would need SELECT on {', '.join(lacking)}",
+                    "grant it SELECT on what the view reads, or declare the view hidden",
+                ))  # fmt: skip
+        return warned

@@ -1,0 +1,142 @@
+"""The policies of a scoped table: restrictive for all four commands, permissive for the allowed ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from rlsgen.catalog.model import Catalog, LedgerEntry, Policy
+from rlsgen.identifiers import Name, Sql, fill, identifier, literal
+from rlsgen.provision.predicates import FALSE, Predicates
+from rlsgen.provision.resolve import Resolved, Table
+from rlsgen.spec.model import COMMANDS, Command
+
+CommandWord = Literal["ALL", "SELECT", "INSERT", "UPDATE", "DELETE"]
+_WORDS: Mapping[Command, CommandWord] = {"select": "SELECT", "insert": "INSERT", "update": "UPDATE", "delete": "DELETE"}
+UNRESTRICTED = "rlsgen_unrestricted"
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredPolicy:
+    """A policy as it should be; expressions are SQL text, not yet deparsed by any server."""
+
+    table: Name
+    name: str
+    command: CommandWord
+    permissive: bool
+    roles: tuple[str, ...]
+    using: Sql | None
+    check: Sql | None
+
+    @property
+    def create(self) -> Sql:
+        """The CREATE POLICY statement."""
+        return create_policy(self.table, self.name, self.command, self.permissive, self.roles, self.using, self.check)
+
+    @property
+    def source(self) -> str:
+        """The hash of what was asked for, which the ledger keeps."""
+        return hashlib.sha256(self.create.encode()).hexdigest()
+
+
+def create_policy(
+    table: Name, name: str, command: CommandWord, permissive: bool, roles: Iterable[str], using: Sql | None, check: Sql | None
+) -> Sql:
+    """A CREATE POLICY statement; an empty role name is PUBLIC."""
+    kind = Sql("PERMISSIVE" if permissive else "RESTRICTIVE")
+    to = Sql(", ".join(identifier(role) if role else "PUBLIC" for role in roles))
+    statement = fill("CREATE POLICY {} ON {} AS {} FOR {} TO {}", identifier(name), table.sql, kind, Sql(command), to)
+    if using is not None:
+        statement = fill("{} USING ({})", statement, using)
+    if check is not None:
+        statement = fill("{} WITH CHECK ({})", statement, check)
+    return statement
+
+
+def drop_policy(table: Name, name: str) -> Sql:
+    """A DROP POLICY statement."""
+    return fill("DROP POLICY {} ON {}", identifier(name), table.sql)
+
+
+def live_text(policy: Policy) -> str:
+    """What the ledger compares: every part with its length before it, so that no two policies give one text.
+
+    The function rlsgen_private.policy_text in templates/ledger.sql.j2 gives the same text inside the database.
+    """
+    parts = [policy.command, "permissive" if policy.permissive else "restrictive", *policy.roles, policy.using, policy.check]
+    return "".join("-" if part is None else f"{len(part)}:{part}" for part in parts)
+
+
+def recreate(table: Name, policy: Policy) -> Sql:
+    """The statement that makes a live policy again, from what pg_get_expr showed of it."""
+    using = None if policy.using is None else Sql(policy.using)
+    check = None if policy.check is None else Sql(policy.check)
+    return create_policy(table, policy.name, policy.command, policy.permissive, policy.roles, using, check)
+
+
+def conversation_policies(table: Table, predicates: Predicates, conversation: str) -> list[DesiredPolicy]:
+    """Eight policies at most: the same expressions restrict, and (where allowed) permit."""
+    read = predicates.policy(table, "read")
+    write = predicates.policy(table, "write")
+    made = []
+    for permissive in (False, True):
+        for command in COMMANDS:
+            allowed = command in table.spec.allow
+            if permissive and not allowed:
+                continue
+            expression = read if command == "select" else write if allowed else FALSE
+            using = None if command == "insert" else expression
+            check = expression if command in ("insert", "update") else None
+            name = f"rlsgen_{'allow' if permissive else 'only'}_{command}"
+            word = _WORDS[command]
+            made.append(DesiredPolicy(table.name, name, word, permissive, (conversation,), using, check))
+    return made
+
+
+def unrestricted_policy(table: Table, resolved: Resolved, predicates: Predicates, roles: tuple[str, ...]) -> DesiredPolicy:
+    """What keeps the rows visible for unrestricted roles that row security would otherwise hide them from."""
+    conversation = literal(resolved.spec.conversation)
+    outside = fill("(SELECT session_user) <> {}", conversation)
+    if resolved.spec.force and table.name in predicates.definer_reads:
+        # A path function runs as the owner in a conversation's session: it must see what its own predicate filters.
+        own = predicates.own(table, "read")
+        outside = fill("{} OR ({})", outside, own) if own is not None else Sql("true")
+    return DesiredPolicy(table.name, UNRESTRICTED, "ALL", True, roles, outside, outside)
+
+
+def had_row_security(table: Table, ledger: Mapping[tuple[str, Name, str], LedgerEntry]) -> bool:
+    """Whether the table's row security was on before rlsgen came."""
+    entry = ledger.get(("table", table.name, ""))
+    return bool(entry.before.get("row_security")) if entry else table.relation.row_security
+
+
+def privileges_of(role: str, catalog: Catalog) -> frozenset[str]:
+    """The role and every role whose privileges it has without SET ROLE."""
+    held, todo = {role}, [role]
+    while todo:
+        member = todo.pop()
+        for each in catalog.memberships:
+            if each.member == member and each.inherit and each.role not in held:
+                held.add(each.role)
+                todo.append(each.role)
+    return frozenset(held)
+
+
+def subject_roles(table: Table, resolved: Resolved, closures: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
+    """Unrestricted roles that row security on this table would touch, so that they need a policy of their own."""
+    catalog = resolved.catalog
+    subject = set()
+    for name in resolved.spec.unrestricted:
+        role = catalog.roles.get(name)
+        if role is None or role.superuser or role.bypass_rls:
+            continue
+        if table.relation.owner not in closures[name]:
+            subject.add(name)
+    owner = catalog.roles.get(table.relation.owner)
+    if resolved.spec.force and owner and not (owner.superuser or owner.bypass_rls):
+        subject.add(owner.name)
+    return tuple(sorted(subject))
+
+

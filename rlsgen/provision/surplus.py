@@ -1,0 +1,223 @@
+"""What the conversation role holds beyond the spec, by itself and through PUBLIC: found, and closed before anything opens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from rlsgen.catalog.model import Catalog, Dependency, Function, Grant, Relation
+from rlsgen.errors import Problem
+from rlsgen.identifiers import Name, Sql, display, fill, identifier, identifiers, join, literal
+from rlsgen.provision.grants import held_on, privilege_steps, public
+from rlsgen.provision.plan import Hazard, Step, Warned
+from rlsgen.provision.policies import privileges_of
+from rlsgen.provision.resolve import OWN_SCHEMAS, Resolved, Table
+
+# pg_identify_object's type → what REVOKE calls it
+_KEYWORDS: Mapping[str, Sql] = {
+    "function": Sql("ROUTINE"), "procedure": Sql("ROUTINE"), "aggregate": Sql("ROUTINE"), "schema": Sql("SCHEMA"),
+    "database": Sql("DATABASE"), "type": Sql("TYPE"), "domain": Sql("DOMAIN"), "language": Sql("LANGUAGE"),
+    "foreign-data wrapper": Sql("FOREIGN DATA WRAPPER"), "server": Sql("FOREIGN SERVER"),
+    "large object": Sql("LARGE OBJECT"), "tablespace": Sql("TABLESPACE"), "parameter ACL": Sql("PARAMETER"),
+}  # fmt: skip
+_DEFAULT_KINDS: Mapping[str, Sql] = {
+    "table": Sql("TABLES"), "sequence": Sql("SEQUENCES"), "function": Sql("ROUTINES"), "type": Sql("TYPES"),
+    "schema": Sql("SCHEMAS"), "largeobject": Sql("LARGE OBJECTS"),
+}  # fmt: skip
+
+
+class Surplus:
+    """Finds what must be closed; knows which privileges the spec wants on what."""
+
+    def __init__(self, resolved: Resolved, wanted_relations: set[Name]) -> None:
+        self._spec = resolved.spec
+        self._catalog: Catalog = resolved.catalog
+        self._resolved = resolved
+        self._wanted = wanted_relations
+        self._who = resolved.spec.conversation
+        self._admin = privileges_of(self._catalog.current_user, self._catalog)
+        me = self._catalog.roles.get(self._catalog.current_user)
+        self._superuser = bool(me and me.superuser)
+
+    def may_change(self, owner: str) -> bool:
+        """Whether the role that applies may alter what `owner` owns."""
+        database_owner = owner == "pg_database_owner" and self._catalog.database_owner in self._admin
+        return self._superuser or owner in self._admin or database_owner
+
+    # What the role holds itself
+
+    def own_steps(self) -> Iterator[Step]:
+        """REVOKE for everything that the conversation role was granted and the spec does not want."""
+        for name, relation in self._catalog.relations.items():
+            if name in self._wanted:
+                continue
+            held = held_on(relation, self._who)
+            if held:
+                yield from privilege_steps(relation, self._who, held, frozenset())
+        for dependency in self._catalog.dependencies:
+            if dependency.kind == "acl" and dependency.identity is None and not self._is_wanted(dependency):
+                yield from self._revoke_all(dependency)
+        for default in self._catalog.default_privileges:
+            if default.grant.grantee == self._who:
+                yield self._revoke_default(default.owner, default.schema, default.kind, default.grant)
+
+    def _is_wanted(self, dependency: Dependency) -> bool:
+        schemas = {identifier(each.schema) for each in self._wanted} | {identifier("rlsgen")}
+        plain = {display(each.schema) for each in self._wanted} | {"rlsgen"}
+        if dependency.type == "schema":
+            return dependency.address in schemas | plain and self._only(dependency, {"USAGE"})
+        if dependency.type == "database":
+            return self._only(dependency, {"CONNECT"})
+        # rlsgen's own functions are compared one by one, with their definitions.
+        return dependency.type == "function" and dependency.address.startswith("rlsgen.")
+
+    def _only(self, dependency: Dependency, privileges: set[str]) -> bool:
+        if dependency.type == "database":
+            grants = self._catalog.database_grants
+        else:
+            named = [s for s in self._catalog.schemas.values() if dependency.address in (s.name, identifier(s.name))]
+            grants = named[0].grants if named else ()
+        return {grant.privilege for grant in grants if grant.grantee == self._who} <= privileges
+
+    def _revoke_all(self, dependency: Dependency) -> Iterator[Step]:
+        keyword = _KEYWORDS.get(dependency.type)
+        if keyword is None:
+            return
+        # The identity comes from pg_identify_object, which quotes it.
+        target = fill("{} {}", keyword, Sql(dependency.address))
+        sql = fill("REVOKE ALL ON {} FROM {}", target, identifier(self._who))
+        yield Step("revoke", f"ALL on {dependency.object} from {self._who}", sql, Sql(""))
+
+    def _revoke_default(self, owner: str, schema: str | None, kind: str, grant: Grant) -> Step:
+        inside = fill(" IN SCHEMA {}", identifier(schema)) if schema else Sql("")
+        grantee = identifier(grant.grantee) if grant.grantee else Sql("PUBLIC")
+        head = fill("ALTER DEFAULT PRIVILEGES FOR ROLE {}{}", identifier(owner), inside)
+        what = fill("{} ON {}", Sql(grant.privilege), _DEFAULT_KINDS[kind])
+        label = f"default {grant.privilege} on {kind}s of {owner} for {grant.grantee or 'PUBLIC'}"
+        revoke = fill("{} REVOKE {} FROM {}", head, what, grantee)
+        return Step("revoke", label, revoke, fill("{} GRANT {} TO {}", head, what, grantee))
+
+    # What reaches it through PUBLIC
+
+    def problems(self) -> Iterator[Problem]:
+        """What PUBLIC may read although the spec does not show it, and what nobody here may revoke."""
+        for relation in self._reachable():
+            declared = self._declared(relation)
+            position = self._spec.positions.get("tables")
+            if "SELECT" in self._public_on(relation) and relation.kind != "sequence" and not declared:
+                state = "hidden" if self._is_hidden(relation.name) else "not declared"
+                yield Problem(
+                    f"{relation.name} is {state}, but everybody may read it through PUBLIC",
+                    position,
+                    f"REVOKE SELECT ON {relation.name} FROM PUBLIC, after granting it to the roles that need it",
+                )
+            elif self._public_on(relation) and not self.may_change(relation.owner):
+                yield self._not_mine(f"PUBLIC holds privileges on {relation.name}", relation.owner)
+        for function in self._definers():
+            if not self.may_change(function.owner):
+                shown = f"{function.name}({function.arguments})"
+                yield self._not_mine(f"everybody may execute the SECURITY DEFINER function {shown}", function.owner)
+
+    def _not_mine(self, fact: str, owner: str) -> Problem:
+        hint = f"let {display(owner)} or an administrator REVOKE it from PUBLIC"
+        return Problem(f"{fact}, and {display(self._catalog.current_user)} may not revoke it", None, hint)
+
+    def advice(self) -> Iterator[Problem]:
+        """What should be closed, but only the owner of the database or of a schema can close."""
+        database = self._catalog.database
+        if "TEMPORARY" in public(self._catalog.database_grants) and not self.may_change(self._catalog.database_owner):
+            sql = fill("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC", identifier(database))
+            yield Problem(f"everybody may create temporary tables in {display(database)}", None, f"let its owner run: {sql}")
+        for schema in self._catalog.schemas.values():
+            if "CREATE" in public(schema.grants) and not self.may_change(schema.owner):
+                sql = fill("REVOKE CREATE ON SCHEMA {} FROM PUBLIC", identifier(schema.name))
+                yield Problem(f"everybody may create objects in schema {schema.name}", None, f"let its owner run: {sql}")
+
+    def public_steps(self) -> Iterator[Step]:
+        """Revocations from PUBLIC; each first grants the same to the unrestricted roles that used it."""
+        catalog = self._catalog
+        if "TEMPORARY" in public(catalog.database_grants) and self.may_change(catalog.database_owner):
+            target = fill("DATABASE {}", identifier(catalog.database))
+            yield self._from_public("TEMPORARY", target, f"database {catalog.database}", catalog.database_grants)
+        for schema in catalog.schemas.values():
+            if "CREATE" in public(schema.grants) and self.may_change(schema.owner):
+                target = fill("SCHEMA {}", identifier(schema.name))
+                yield self._from_public("CREATE", target, f"schema {schema.name}", schema.grants)
+        for relation in self._reachable():
+            yield from self._relation_steps(relation)
+        for function in self._definers():
+            if self.may_change(function.owner):
+                target = fill("ROUTINE {}({})", function.name.sql, Sql(function.arguments))
+                yield self._from_public("EXECUTE", target, f"function {function.name}", function.grants)
+
+    def _relation_steps(self, relation: Relation) -> Iterator[Step]:
+        if not self.may_change(relation.owner):
+            return
+        kind = Sql("SEQUENCE" if relation.kind == "sequence" else "TABLE")
+        for privilege in public(relation.grants):
+            target = fill("{} {}", kind, relation.name.sql)
+            yield self._from_public(privilege, target, f"{relation.kind} {relation.name}", relation.grants)
+        for column in relation.columns:
+            for privilege in public(column.grants):
+                what = f"{privilege} ({identifier(column.name)})"
+                yield self._from_public(what, fill("TABLE {}", relation.name.sql), f"{relation.name}", column.grants)
+
+    def _from_public(self, privilege: str, target: Sql, label: str, grants: tuple[Grant, ...]) -> Step:
+        word = privilege.partition(" ")[0]
+        holders = {grant.grantee for grant in grants if grant.privilege == word}
+        users = [role for role in self._spec.unrestricted if role in self._catalog.roles and role not in holders]
+        what = Sql(privilege)  # a keyword of aclexplode, with a quoted column for column privileges
+        revoke = fill("REVOKE {} ON {} FROM PUBLIC", what, target)
+        reverse = fill("GRANT {} ON {} TO PUBLIC", what, target)
+        if users:
+            revoke = fill("GRANT {} ON {} TO {};\n{}", what, target, identifiers(users), revoke)
+            reverse = fill("{};\nREVOKE {} ON {} FROM {}", reverse, what, target, identifiers(users))
+        shown = f"{privilege} on {label}"
+        hint = "" if users else "no unrestricted role needs it"
+        return Step("revoke", f"{shown} from PUBLIC", revoke, reverse,
+                    hazards=(Warned(Hazard.PUBLIC_REVOKE, f"{shown} is revoked from PUBLIC", hint),))
+
+    def _reachable(self) -> Iterator[Relation]:
+        for name, relation in self._catalog.relations.items():
+            if name.schema not in OWN_SCHEMAS and self._enters(name.schema) and self._public_on(relation):
+                yield relation
+
+    def _enters(self, schema: str) -> bool:
+        return "USAGE" in public(self._catalog.schemas[schema].grants) or schema in self._spec.schemas
+
+    def _public_on(self, relation: Relation) -> set[str]:
+        return {privilege for privilege, _ in held_on(relation, None)}
+
+    def _definers(self) -> Iterator[Function]:
+        for function in self._catalog.functions:
+            public_may = "EXECUTE" in public(function.grants)
+            if function.definer and public_may and function.name.schema not in OWN_SCHEMAS:
+                if self._enters(function.name.schema):
+                    yield function
+
+    def _is_hidden(self, name: Name) -> bool:
+        table, view = self._resolved.tables.get(name), self._resolved.views.get(name)
+        return bool((table and table.spec.access == "hidden") or (view and view.spec.access == "hidden"))
+
+    def _declared(self, relation: Relation) -> bool:
+        """Declared and shown, or a partition or child of something that is."""
+        table: Table | None = self._resolved.tables.get(relation.name)
+        if table is not None:
+            return table.spec.access != "hidden"
+        view = self._resolved.views.get(relation.name)
+        if view is not None:
+            return view.spec.access != "hidden"
+        above = [self._catalog.relations[name] for name in relation.parents if name in self._catalog.relations]
+        return any(self._declared(parent) for parent in above)
+
+
+def surplus_check(resolved: Resolved) -> Iterator[Sql]:
+    """Statements that fail if a revocation had no effect: REVOKE without the right only warns."""
+    who = literal(resolved.spec.conversation)
+    unwanted = join(", ", [Sql("'TEMPORARY'"), Sql("'CREATE'")])
+    database = literal(resolved.catalog.database)
+    yield fill(
+        "SELECT rlsgen_private.assert_true(NOT EXISTS (SELECT 1 FROM unnest(ARRAY[{}]) AS p"
+        " WHERE has_database_privilege({}, {}, p)), 'the conversation role may still create objects in this database',"
+        " 'the owner of the database can revoke TEMPORARY and CREATE from PUBLIC and from the role')",
+        unwanted, who, database,
+    )

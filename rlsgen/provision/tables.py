@@ -1,0 +1,220 @@
+"""One table's transaction: policies, then row security, then the conversation role's privileges."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+from rlsgen.catalog.model import LedgerEntry, Policy
+from rlsgen.identifiers import Name, Sql, fill, literal
+from rlsgen.provision.grants import (
+    assert_privileges,
+    before_json,
+    held_on,
+    privilege_steps,
+    wanted_on_table,
+    wanted_on_view,
+    wanted_sequences,
+)
+from rlsgen.provision.hazards import Onlookers
+from rlsgen.provision.plan import Hazard, Step, Transaction, Warned
+from rlsgen.provision.policies import (
+    DesiredPolicy,
+    conversation_policies,
+    drop_policy,
+    had_row_security,
+    live_text,
+    recreate,
+    subject_roles,
+    unrestricted_policy,
+)
+from rlsgen.provision.predicates import Predicates
+from rlsgen.provision.resolve import Resolved, Table, View
+from rlsgen.provision.statistics import statistics_steps
+
+Ledger = Mapping[tuple[str, Name, str], LedgerEntry]
+
+
+def record(kind: str, relation: Name, name: str, source: str, live: str, before: Mapping[str, object]) -> Sql:
+    """A statement that writes a ledger row, keeping what an existing one says of the time before rlsgen."""
+    document = json.dumps(before, ensure_ascii=False, sort_keys=True)
+    values = [literal(text) for text in (kind, relation.schema, relation.name, name, source, live, document)]
+    return fill("SELECT rlsgen_private.record({}, {}, {}, {}, {}, {}, {}::jsonb)", *values)
+
+
+def forget(kind: str, relation: Name, name: str) -> Sql:
+    """A statement that deletes a ledger row."""
+    values = [literal(text) for text in (kind, relation.schema, relation.name, name)]
+    return fill("SELECT rlsgen_private.forget({}, {}, {}, {})", *values)
+
+
+def regclass(name: Name) -> Sql:
+    """A relation as an argument of a function."""
+    return fill("{}::regclass", literal(name.sql))
+
+
+class TableDiffer:
+    """Compares tables and views, one by one, with what they should be."""
+
+    def __init__(self, resolved: Resolved, predicates: Predicates, onlookers: Onlookers, ledger: Ledger) -> None:
+        self._resolved = resolved
+        self._spec = resolved.spec
+        self._predicates = predicates
+        self._onlookers = onlookers
+        self._ledger = ledger
+        self.changed: list[Table] = []  # whose policies are not yet known to be good SQL
+
+    def table(self, table: Table) -> Transaction | None:
+        """The transaction that brings one table to what the spec says; None if it is there."""
+        steps, closing = [], []
+        if table.spec.access == "scoped":
+            steps += list(self._row_security(table))
+        elif any(policy.name.startswith("rlsgen_") for policy in table.relation.policies) or (
+            ("table", table.name, "") in self._ledger
+        ):
+            steps += list(restore_row_security(table.relation.name, table.relation.policies, self._ledger,
+                                               table.relation.row_security, table.relation.force_row_security))
+        steps += list(statistics_steps(table, self._resolved, self._ledger, record))
+        wanted = wanted_on_table(table)
+        granted, check = self._grants(table.name, wanted)
+        steps += granted
+        closing += check
+        for name in wanted_sequences(table):
+            granted, check = self._grants(name, frozenset({("USAGE", "")}))
+            steps += granted
+            closing += check
+        return Transaction(f"table {table.name}", tuple(steps), tuple(closing)) if steps else None
+
+    def _grants(self, name: Name, wanted: frozenset[tuple[str, str]]) -> tuple[list[Step], list[Sql]]:
+        relation = self._resolved.catalog.relations[name]
+        role = self._spec.conversation
+        held = held_on(relation, role)
+        if held == wanted:
+            return [], []
+        before = {"privileges": before_json(held)}
+        closing = [record("grants", name, "", "", "", before), assert_privileges(name, role, wanted)]
+        return privilege_steps(relation, role, held, wanted), closing
+
+    def desired(self, table: Table) -> list[DesiredPolicy]:
+        """All policies that the table should have of ours."""
+        policies = conversation_policies(table, self._predicates, self._spec.conversation)
+        subject = subject_roles(table, self._resolved, self._onlookers.closures)
+        keeps = table.spec.existing == "keep" and had_row_security(table, self._ledger)
+        if subject and not keeps:
+            # Under `existing: keep` with row security already on, other roles stay under the policies that they know.
+            policies.append(unrestricted_policy(table, self._resolved, self._predicates, subject))
+        return policies
+
+    def _row_security(self, table: Table) -> Iterator[Step]:
+        relation = table.relation
+        desired = self.desired(table)
+        live = {policy.name: policy for policy in relation.policies}
+        steps = [step for policy in desired for step in self._policy(policy, live.get(policy.name))]
+        wanted = {policy.name for policy in desired}
+        for name, policy in live.items():
+            if name.startswith("rlsgen_") and name not in wanted:
+                drop = drop_policy(table.name, name)
+                steps.append(Step("drop", f"policy {name} on {table.name}", drop, recreate(table.name, policy),
+                                  forget("policy", table.name, name)))
+            elif not name.startswith("rlsgen_") and table.spec.existing == "replace":
+                steps.append(_replaced(table, policy))
+        if steps and any(step.action != "drop" for step in steps):
+            self.changed.append(table)
+        yield from steps
+        yield from self._flags(table, desired)
+
+    def _policy(self, desired: DesiredPolicy, live: Policy | None) -> Iterator[Step]:
+        entry = self._ledger.get(("policy", desired.table, desired.name))
+        same = live is not None and entry is not None and entry.source == desired.source and entry.live == live_text(live)
+        if same:
+            return
+        label = f"policy {desired.name} on {desired.table}"
+        drop = drop_policy(desired.table, desired.name)
+        recorded = fill("SELECT rlsgen_private.record_policy({}, {}, {})",
+                        regclass(desired.table), literal(desired.name), literal(desired.source))
+        if live is None:
+            yield Step("create", label, desired.create, drop, recorded)
+        else:
+            replace = fill("{};\n{}", drop, desired.create)
+            yield Step("replace", label, replace, fill("{};\n{}", drop, recreate(desired.table, live)), recorded)
+
+    def _flags(self, table: Table, desired: Sequence[DesiredPolicy]) -> Iterator[Step]:
+        relation, name = table.relation, table.name
+        entry = self._ledger.get(("table", name, ""))
+        before = {"row_security": relation.row_security, "force": relation.force_row_security}
+        recorded = record("table", name, "", "", "", before) if entry is None else None
+        had_force = bool((entry.before if entry else before)["force"])
+        force = self._spec.force or had_force
+        if not relation.row_security:
+            covered = next((policy.roles for policy in desired if policy.command == "ALL"), ())
+            hazards = tuple(self._onlookers.of_row_security(table, covered, force=force))
+            enable = fill("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", name.sql)
+            disable = fill("ALTER TABLE {} DISABLE ROW LEVEL SECURITY", name.sql)
+            yield Step("enable", f"row security of {name}", enable, disable, recorded, hazards)
+            recorded = None
+        on = fill("ALTER TABLE {} FORCE ROW LEVEL SECURITY", name.sql)
+        off = fill("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY", name.sql)
+        if force and not relation.force_row_security:
+            covered = next((policy.roles for policy in desired if policy.command == "ALL"), ())
+            hazards = tuple(self._onlookers.of_row_security(table, covered, force=True)) if relation.row_security else ()
+            yield Step("enable", f"forced row security of {name}", on, off, recorded, hazards)
+        elif relation.force_row_security and not force:
+            yield Step("disable", f"forced row security of {name}", off, on, recorded)
+        elif recorded is not None:
+            yield Step("alter", f"ledger entry of {name}", recorded, forget("table", name, ""))
+
+    def view(self, view: View) -> Transaction | None:
+        """The transaction that makes one view check its caller, and grants it."""
+        steps, closing = [], []
+        name = view.relation.name
+        if view.spec.access == "invoker" and not view.relation.security_invoker:
+            set_it = fill("ALTER VIEW {} SET (security_invoker = true)", name.sql)
+            reset = fill("ALTER VIEW {} RESET (security_invoker)", name.sql)
+            before = {"options": list(view.relation.options)}
+            steps.append(Step("alter", f"view {name}: security_invoker", set_it, reset,
+                              record("view", name, "", "", "", before), tuple(self._onlookers.of_invoker(view))))
+        granted, check = self._grants(name, wanted_on_view(view))
+        steps += granted
+        closing += check
+        return Transaction(f"view {name}", tuple(steps), tuple(closing)) if steps else None
+
+
+def _replaced(table: Table, policy: Policy) -> Step:
+    document = {"create": recreate(table.name, policy)}
+    return Step(
+        "drop", f"policy {policy.name} on {table.name}", drop_policy(table.name, policy.name), recreate(table.name, policy),
+        record("replaced", table.name, policy.name, "", "", document),
+        (Warned(Hazard.POLICY_REPLACED, f"policy {policy.name} on {table.name} is dropped",
+                "say `existing: keep` to leave it beside rlsgen's"),),
+    )
+
+
+def restore_row_security(
+    name: Name, policies: Sequence[Policy], ledger: Ledger, row_security: bool, forced: bool
+) -> Iterator[Step]:
+    """What gives a table back the row security that it had: flags first, then rlsgen's policies, then others' again."""
+    entry = ledger.get(("table", name, ""))
+    if entry is not None:
+        forgotten: Sql | None = forget("table", name, "")
+        pairs = (("row_security", row_security, "ENABLE", "DISABLE"), ("force", forced, "FORCE", "NO FORCE"))
+        for key, now, on, off in pairs:
+            if now and not entry.before[key]:
+                undo = fill("ALTER TABLE {} {} ROW LEVEL SECURITY", name.sql, Sql(off))
+                redo = fill("ALTER TABLE {} {} ROW LEVEL SECURITY", name.sql, Sql(on))
+                what = "row security" if key == "row_security" else "forced row security"
+                yield Step("disable", f"{what} of {name}", undo, redo, forgotten)
+                forgotten = None
+        if forgotten is not None:
+            yield Step("alter", f"ledger entry of {name}", forgotten, Sql(""))
+    for policy in policies:
+        if policy.name.startswith("rlsgen_"):
+            yield Step("drop", f"policy {policy.name} on {name}", drop_policy(name, policy.name), recreate(name, policy),
+                       forget("policy", name, policy.name))
+    present = {policy.name for policy in policies}
+    for (kind, relation, policy_name), row in ledger.items():
+        if kind == "replaced" and relation == name:
+            create = Sql(str(row.before["create"])) if policy_name not in present else Sql("SELECT")
+            yield Step("create", f"policy {policy_name} on {name}", create, drop_policy(name, policy_name),
+                       forget("replaced", name, policy_name))
+
+

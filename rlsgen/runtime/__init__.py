@@ -1,0 +1,1 @@
+"""Conversations: what runs beside the language layer. Light: no typer, jinja2, alembic or sqlalchemy."""

@@ -1,0 +1,1 @@
+"""Tests of the spec: no database needed, except where Postgres judges what this package claims about it."""
