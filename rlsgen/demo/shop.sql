@@ -140,7 +140,7 @@ BEGIN
 END
 $$;
 
-CREATE VIEW monthly_revenue WITH (security_invoker = true) AS
+CREATE VIEW monthly_revenue AS
 SELECT organisation_id,
        date_trunc('month', created_at AT TIME ZONE 'UTC')::date AS month,
        count(*) AS orders,

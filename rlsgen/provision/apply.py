@@ -19,7 +19,7 @@ from rlsgen.errors import ApplyFailed, HazardRefused, PlanChanged, ServerError, 
 from rlsgen.identifiers import Sql, fill
 from rlsgen.provision.diff import Comparison, compare, search_path
 from rlsgen.provision.judge import judge
-from rlsgen.provision.plan import Plan, Transaction
+from rlsgen.provision.plan import SETTINGS, Plan, Transaction
 from rlsgen.spec.model import Spec
 
 Connection = psycopg.Connection[Any]
@@ -28,6 +28,7 @@ Progress = Callable[[str, int, int], None]  # title, transactions done, transact
 # Two applies must not interleave; the number is the first eight bytes of SHA-256("rlsgen apply"), so that no other
 # tool's lock is likely to be the same.
 ADVISORY_LOCK = 0x1E9C_4B7A_52D3_0F61
+LOCK_POLL = 0.2  # seconds
 _RETRIED = (
     errors.LockNotAvailable,
     errors.DeadlockDetected,
@@ -123,22 +124,32 @@ def check_plan(plan: Plan, allow: Collection[str], expected: str | None) -> None
     if refused:
         names = " ".join(f"--allow {name}" for name in refused)
         raise HazardRefused(
-            refused, f"refused, since nobody allowed it: {', '.join(refused)}{chr(10)}{plan.hazard_text().rstrip()}",
+            refused,
+            f"refused, since nobody allowed it: {', '.join(refused)}{chr(10)}{plan.hazard_text().rstrip()}",
             hint=f"if that is acceptable: rlsgen apply {names}",
-        )  # fmt: skip
+        )
 
 
 @contextmanager
 def exclusive(connection: Connection) -> Iterator[None]:
-    """Hold the advisory lock of all applies on this database; a second apply waits here, then finds nothing to do."""
+    """Hold the advisory lock of all applies on this database; a second apply waits here, then finds nothing to do.
+
+    It waits by asking again: a statement that waits would hold a snapshot, for which CREATE INDEX CONCURRENTLY waits.
+    """
     with driver_errors("take the advisory lock"):
-        connection.execute("SELECT pg_catalog.pg_advisory_lock(%s)", (ADVISORY_LOCK,), prepare=False)
+        while not _locked(connection):
+            time.sleep(LOCK_POLL)
     try:
         yield
     finally:
         if not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
             with driver_errors("release the advisory lock"):
                 connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s)", (ADVISORY_LOCK,), prepare=False)
+
+
+def _locked(connection: Connection) -> bool:
+    row = connection.execute("SELECT pg_catalog.pg_try_advisory_lock(%s)", (ADVISORY_LOCK,), prepare=False).fetchone()
+    return row is not None and row[0] is True
 
 
 def execute(
@@ -172,17 +183,13 @@ def execute(
 
 
 def _prepare_session(connection: Connection, patience: Patience) -> None:
-    """Settings that a role or database may have changed, and that would change what is deparsed or how long it waits."""
+    """Settings that a role or database may have changed, and that change what literals mean or how long we wait."""
     settings = {
+        **SETTINGS,
         "lock_timeout": f"{int(patience.lock_timeout * 1000)}ms",
         "statement_timeout": "0",
         "idle_in_transaction_session_timeout": "60s",  # a killed machine must not hold locks
-        "client_min_messages": "warning",
-        "standard_conforming_strings": "on",
-        "quote_all_identifiers": "off",
-        "check_function_bodies": "on",
         "default_transaction_isolation": "read committed",
-        "row_security": "on",
         "jit": "off",
     }
     with driver_errors("prepare the session"):
@@ -190,9 +197,7 @@ def _prepare_session(connection: Connection, patience: Patience) -> None:
             connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value), prepare=False)
 
 
-def _run(
-    connection: Connection, transaction: Transaction, path: Sql, patience: Patience, done: int, total: int
-) -> int:
+def _run(connection: Connection, transaction: Transaction, path: Sql, patience: Patience, done: int, total: int) -> int:
     """One transaction in one message. Returns how often it had to be tried again."""
     text = script(transaction, path)
     for attempt in range(patience.attempts):
@@ -232,20 +237,26 @@ def _rollback(connection: Connection) -> None:
     try:
         connection.execute("ROLLBACK", prepare=False)
     except psycopg.OperationalError as error:
-        raise ServerError("the connection was lost; the transaction is rolled back by the server",
-                          hint="run plan to see where the database stands, then apply again") from error
+        raise ServerError(
+            "the connection was lost; the transaction is rolled back by the server",
+            hint="run plan to see where the database stands, then apply again",
+        ) from error
 
 
 def _failed(transaction: Transaction, error: psycopg.Error, done: int, total: int) -> ApplyFailed:
     said = error.diag.message_primary or str(error).strip()
-    detail = f" ({error.diag.message_detail})" if error.diag.message_detail and "held:" in error.diag.message_detail else ""
+    detail = (
+        f" ({error.diag.message_detail})" if error.diag.message_detail and "held:" in error.diag.message_detail else ""
+    )
     hints = {
         errors.LockNotAvailable: "the table is in use; try again at a quieter time, or with a longer --lock-timeout",
         errors.InsufficientPrivilege: "run as the owner of the table, or as an administrator",
     }
     hint = error.diag.message_hint or next((text for kind, text in hints.items() if isinstance(error, kind)), "")
     stand = f"{done} of {total} transactions are committed, each a safe state; this one is rolled back"
-    return ApplyFailed(f"{transaction.title}: {said}{detail}\n{stand}", done=done, total=total,
-                       hint=hint or "run plan to see what is left, then apply again")
-
-
+    return ApplyFailed(
+        f"{transaction.title}: {said}{detail}\n{stand}",
+        done=done,
+        total=total,
+        hint=hint or "run plan to see what is left, then apply again",
+    )

@@ -1,4 +1,4 @@
-"""Destroy: gives back what stood before rlsgen came, from the ledger; grants first, then row security, then policies."""
+"""Gives back what stood before rlsgen came, from the ledger: grants first, then row security, then policies."""
 
 from __future__ import annotations
 
@@ -50,8 +50,9 @@ class _Destroyer:
         if relation is None:
             return
         steps = [*self._grants(relation)]
-        steps += restore_row_security(name, relation.policies, self._ledger, relation.row_security,
-                                      relation.force_row_security)
+        steps += restore_row_security(
+            name, relation.policies, self._ledger, relation.row_security, relation.force_row_security
+        )
         for (kind, where, column), entry in self._ledger.items():
             if where == name and kind == "statistics" and relation.column(column):
                 steps.append(give_back(name, column, entry))
@@ -84,17 +85,27 @@ class _Destroyer:
     def rest(self) -> Iterator[Transaction]:
         """What belongs to no relation: privileges from PUBLIC, schemas, functions, ledger and keys."""
         reversed_ = [
-            Step("grant", "a privilege of PUBLIC, as it was", Sql(str(entry.before["reverse"])), Sql(""),
-                 forget(kind, name, entry.name))
-            for (kind, name, _), entry in self._ledger.items() if kind == "public" and entry.before["reverse"]
-        ]  # fmt: skip
+            Step(
+                "grant",
+                "a privilege of PUBLIC, as it was",
+                Sql(str(entry.before["reverse"])),
+                Sql(""),
+                forget(kind, name, entry.name),
+            )
+            for (kind, name, _), entry in self._ledger.items()
+            if kind == "public" and entry.before["reverse"]
+        ]
         if reversed_:
             yield Transaction("privileges of PUBLIC, as they were", tuple(reversed_))
         steps = [*self._schema_usage(), *self._functions()]
         # No CASCADE: an object of yours that uses something of rlsgen's stops this, and is named.
-        drop = Sql("DROP TABLE rlsgen_private.signing_key, rlsgen_private.seal_key, rlsgen.object, rlsgen.provision;\n"
-                   "DROP SCHEMA rlsgen, rlsgen_private")
-        yield Transaction("schemas rlsgen and rlsgen_private", (*steps, Step("drop", "schemas, ledger and keys", drop, Sql(""))))
+        drop = Sql(
+            "DROP TABLE rlsgen_private.signing_key, rlsgen_private.seal_key, rlsgen.object, rlsgen.provision;\n"
+            "DROP SCHEMA rlsgen, rlsgen_private"
+        )
+        yield Transaction(
+            "schemas rlsgen and rlsgen_private", (*steps, Step("drop", "schemas, ledger and keys", drop, Sql("")))
+        )
 
     def _schema_usage(self) -> Iterator[Step]:
         for schema in self._catalog.schemas.values():

@@ -1,11 +1,11 @@
-"""From a spec and a catalog to a plan: what differs, in an order in which every state between two transactions is safe."""
+"""From a spec and a catalog to a plan: what differs, ordered so that every state between transactions is safe."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 from rlsgen.catalog.model import Catalog, Function
@@ -44,11 +44,25 @@ def search_path(spec: Spec) -> Sql:
 
 def fingerprint(spec: Spec) -> str:
     """What runtime and database compare: context, roles and access; not prompts, limits or the order of tables."""
-    context = [(f.name, f.type, f.required, f.minimum, f.maximum, f.pattern, f.max_length, f.max_items) for f in spec.context]
-    tables = sorted(json.dumps([
-        asdict(t.ref), t.access, t.filter.text if t.filter else None, t.check.text if t.check else None,
-        [(p.columns, asdict(p.parent), p.parent_columns) for p in t.through], t.allow, t.hide, t.private, t.existing,
-    ]) for t in spec.tables)  # fmt: skip
+    context = [
+        (f.name, f.type, f.required, f.minimum, f.maximum, f.pattern, f.max_length, f.max_items) for f in spec.context
+    ]
+    tables = sorted(
+        json.dumps(
+            [
+                asdict(t.ref),
+                t.access,
+                t.filter.text if t.filter else None,
+                t.check.text if t.check else None,
+                [(p.columns, asdict(p.parent), p.parent_columns) for p in t.through],
+                t.allow,
+                t.hide,
+                t.private,
+                t.existing,
+            ]
+        )
+        for t in spec.tables
+    )
     views = sorted(json.dumps([asdict(v.ref), v.access, v.hide]) for v in spec.views)
     document = [context, spec.conversation, spec.unrestricted, spec.schemas, spec.force, spec.seal, tables, views]
     return hashlib.sha256(json.dumps(document).encode()).hexdigest()
@@ -83,7 +97,9 @@ class _Differ:
 
     @cached_property
     def _live_functions(self) -> dict[tuple[Name, str], Function]:
-        return {(each.name, each.arguments): each for each in self._catalog.functions if each.name.schema in OWN_SCHEMAS}
+        return {
+            (each.name, each.arguments): each for each in self._catalog.functions if each.name.schema in OWN_SCHEMAS
+        }
 
     def compare(self) -> Comparison:
         existing = {
@@ -110,10 +126,13 @@ class _Differ:
             self._provision(),
         ]
         missing = missing_indexes(self._resolved)
-        advice = [Problem(str(each), None, "rlsgen apply --indexes makes it, without blocking writes") for each in missing]
+        advice = [
+            Problem(str(each), None, "rlsgen apply --indexes makes it, without blocking writes") for each in missing
+        ]
         plan = Plan(
-            tuple(each for each in transactions if each is not None), search_path(self._spec),
-            tuple([*self.surplus.advice(), *advice]),
+            tuple(each for each in transactions if each is not None),
+            search_path(self._spec),
+            (*self.surplus.advice(), *advice),
         )
         return Comparison(plan, self._resolved, tuple(differ.changed))
 
@@ -128,7 +147,9 @@ class _Differ:
         first = fill(
             "INSERT INTO rlsgen.provision (format, spec_hash, fingerprint, system_identifier, seal)"
             " VALUES ({}, '', '', {}, {}) ON CONFLICT (singleton) DO NOTHING",
-            literal(FORMAT), literal(self._catalog.system_identifier), literal(self._spec.seal),
+            literal(FORMAT),
+            literal(self._catalog.system_identifier),
+            literal(self._spec.seal),
         )
         recorded = fill(
             "DELETE FROM rlsgen.object WHERE kind = 'foundation';\n"
@@ -138,8 +159,13 @@ class _Differ:
             literal(source),
         )
         drop = Sql("DROP SCHEMA rlsgen, rlsgen_private CASCADE")
-        step = Step("alter" if entry else "create", "schemas rlsgen and rlsgen_private, with ledger and keys",
-                    fill("{};\n{}", create, first), Sql("") if entry else drop, recorded)
+        step = Step(
+            "alter" if entry else "create",
+            "schemas rlsgen and rlsgen_private, with ledger and keys",
+            fill("{};\n{}", create, first),
+            Sql("") if entry else drop,
+            recorded,
+        )
         return Transaction("the foundation: schemas, ledger, keys", (step,))
 
     def _foundation_live(self) -> str:
@@ -148,15 +174,17 @@ class _Differ:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _keys_closed(self) -> bool:
-        """Whether the key tables are there, under row security without policies, and nobody but the owner may touch them."""
+        """Whether the key tables are there, under row security without policies, and nobody else may touch them."""
         tables = [self._catalog.relations.get(name) for name in _KEY_TABLES]
         private = self._catalog.schemas["rlsgen_private"]
         closed = all(grant.grantee == private.owner for grant in private.grants)
         return closed and all(
-            table is not None and table.row_security and not table.policies
+            table is not None
+            and table.row_security
+            and not table.policies
             and all(grant.grantee == table.owner for grant in table.grants)
             for table in tables
-        )  # fmt: skip
+        )
 
     # Functions
 
@@ -169,7 +197,14 @@ class _Differ:
         for name in sorted({"rlsgen", *(each.schema for each in self._wanted)}):
             steps += self._usage(name)
         if schema is not None and any(grant.grantee is None for grant in schema.grants):
-            steps.append(Step("revoke", "ALL on schema rlsgen from PUBLIC", Sql("REVOKE ALL ON SCHEMA rlsgen FROM PUBLIC"), Sql("")))
+            steps.append(
+                Step(
+                    "revoke",
+                    "ALL on schema rlsgen from PUBLIC",
+                    Sql("REVOKE ALL ON SCHEMA rlsgen FROM PUBLIC"),
+                    Sql(""),
+                )
+            )
         steps += self._connect(role)
         return Transaction("functions of the sealed context, and the way to them", tuple(steps)) if steps else None
 
@@ -182,9 +217,10 @@ class _Differ:
         grant = fill("GRANT USAGE ON SCHEMA {} TO {}", identifier(name), identifier(role))
         revoke = fill("REVOKE USAGE ON SCHEMA {} FROM {}", identifier(name), identifier(role))
         check = fill(
-            "SELECT rlsgen_private.assert_true(has_schema_privilege({}, {}, 'USAGE'), 'the conversation role lacks USAGE on a schema',"
-            " 'the owner of the schema can grant it')",
-            literal(role), literal(name),
+            "SELECT rlsgen_private.assert_true(has_schema_privilege({}, {}, 'USAGE'),"
+            " 'the conversation role lacks USAGE on a schema', 'the owner of the schema can grant it')",
+            literal(role),
+            literal(name),
         )
         yield Step("grant", f"USAGE on schema {name} for {role}", grant, revoke, check)
 
@@ -193,13 +229,18 @@ class _Differ:
         if not holders & {None, self._spec.conversation}:
             database = identifier(self._catalog.database)
             check = fill(
-                "SELECT rlsgen_private.assert_true(has_database_privilege({}, {}, 'CONNECT'), 'the conversation role may not connect',"
-                " 'the owner of the database can grant CONNECT')",
-                literal(self._spec.conversation), literal(self._catalog.database),
+                "SELECT rlsgen_private.assert_true(has_database_privilege({}, {}, 'CONNECT'),"
+                " 'the conversation role may not connect', 'the owner of the database can grant CONNECT')",
+                literal(self._spec.conversation),
+                literal(self._catalog.database),
             )
-            yield Step("grant", f"CONNECT on database {self._catalog.database} for {self._spec.conversation}",
-                       fill("GRANT CONNECT ON DATABASE {} TO {}", database, role),
-                       fill("REVOKE CONNECT ON DATABASE {} FROM {}", database, role), check)
+            yield Step(
+                "grant",
+                f"CONNECT on database {self._catalog.database} for {self._spec.conversation}",
+                fill("GRANT CONNECT ON DATABASE {} TO {}", database, role),
+                fill("REVOKE CONNECT ON DATABASE {} FROM {}", database, role),
+                check,
+            )
 
     def _function(self, desired: DesiredFunction) -> Iterator[Step]:
         live = self._live_functions.get((desired.name, desired.arguments))
@@ -207,10 +248,16 @@ class _Differ:
         label = f"function {desired.name}({desired.arguments})"
         signature = _signature(desired.name, desired.arguments)
         drop = fill("DROP FUNCTION {}", signature)
-        recorded = fill("SELECT rlsgen_private.record_function({}::regprocedure, {}, {})",
-                        literal(signature), literal(desired.arguments), literal(source))
+        recorded = fill(
+            "SELECT rlsgen_private.record_function({}::regprocedure, {}, {})",
+            literal(signature),
+            literal(desired.arguments),
+            literal(source),
+        )
         entry = self._ledger.get(("function", desired.name, desired.arguments))
-        same = live is not None and entry is not None and entry.source == source and entry.live == _digest(live.definition)
+        same = (
+            live is not None and entry is not None and entry.source == source and entry.live == _digest(live.definition)
+        )
         if not same:
             old = Sql(live.definition.rstrip()) if live else drop
             yield Step("replace" if live else "create", label, desired.create, old, recorded)
@@ -223,12 +270,19 @@ class _Differ:
         target = fill("FUNCTION {}", signature)
         for grantee in sorted(held - wanted, key=str):
             who = identifier(grantee) if grantee else Sql("PUBLIC")
-            yield Step("revoke", f"EXECUTE on {label} from {grantee or 'PUBLIC'}",
-                       fill("REVOKE ALL ON {} FROM {}", target, who), fill("GRANT EXECUTE ON {} TO {}", target, who))
+            yield Step(
+                "revoke",
+                f"EXECUTE on {label} from {grantee or 'PUBLIC'}",
+                fill("REVOKE ALL ON {} FROM {}", target, who),
+                fill("GRANT EXECUTE ON {} TO {}", target, who),
+            )
         for role in sorted(wanted - held):
-            yield Step("grant", f"EXECUTE on {label} for {role}",
-                       fill("GRANT EXECUTE ON {} TO {}", target, identifier(role)),
-                       fill("REVOKE EXECUTE ON {} FROM {}", target, identifier(role)))
+            yield Step(
+                "grant",
+                f"EXECUTE on {label} for {role}",
+                fill("GRANT EXECUTE ON {} TO {}", target, identifier(role)),
+                fill("REVOKE EXECUTE ON {} FROM {}", target, identifier(role)),
+            )
 
     def _retired(self, accessors: tuple[Accessor, ...], existing: dict[str, str]) -> list[Accessor]:
         """Accessors of an earlier spec: policies use them until the last table is through."""
@@ -241,13 +295,22 @@ class _Differ:
         ]
 
     def _retire(self, retired: list[Accessor], predicates: Predicates) -> Transaction | None:
-        gone = [(name, arguments) for (name, arguments) in self._live_functions
-                if name.name.startswith("path_") and ("function", name, arguments) in self._ledger
-                and name not in predicates.functions]
+        gone = [
+            (name, arguments)
+            for (name, arguments) in self._live_functions
+            if name.name.startswith("path_")
+            and ("function", name, arguments) in self._ledger
+            and name not in predicates.functions
+        ]
         gone += [(Name("rlsgen", each.function), "") for each in retired]
         steps = [
-            Step("drop", f"function {name}({arguments})", fill("DROP FUNCTION {}", _signature(name, arguments)),
-                 Sql(self._live_functions[name, arguments].definition.rstrip()), forget("function", name, arguments))
+            Step(
+                "drop",
+                f"function {name}({arguments})",
+                fill("DROP FUNCTION {}", _signature(name, arguments)),
+                Sql(self._live_functions[name, arguments].definition.rstrip()),
+                forget("function", name, arguments),
+            )
             for name, arguments in gone
         ]
         return Transaction("functions that no policy uses any more", tuple(steps)) if steps else None
@@ -257,29 +320,44 @@ class _Differ:
     def _closing(self) -> Transaction | None:
         steps = []
         for step in self.surplus.public_steps():
-            reverse = {"reverse": step.reverse}
-            name = hashlib.sha256(step.object.encode()).hexdigest()[:16]
-            steps.append(Step(step.action, step.object, step.sql, step.reverse,
-                              record("public", FOUNDATION, name, "", "", reverse), step.hazards))
+            steps.append(self._recorded(step))
         checks = tuple(surplus_check(self._resolved)) if steps and any("TEMPORARY" in s.object for s in steps) else ()
-        steps += self.surplus.own_steps()
+        for step in self.surplus.own_steps():
+            steps.append(step if step.record or not step.reverse or self._provisioned else self._recorded(step))
         return Transaction("privileges beyond the spec", tuple(steps), checks) if steps else None
+
+    @property
+    def _provisioned(self) -> bool:
+        return self._catalog.provision is not None and self._catalog.provision.fingerprint != ""
+
+    def _recorded(self, step: Step) -> Step:
+        """The step with a ledger row of how to give back what it takes."""
+        name = hashlib.sha256(step.object.encode()).hexdigest()[:16]
+        return replace(step, record=record("public", FOUNDATION, name, "", "", {"reverse": step.reverse}))
 
     def _orphans(self) -> Iterator[Transaction]:
         """Tables that have policies or a ledger entry of ours and are declared no more."""
         touched = {relation for kind, relation, _ in self._ledger if kind in ("table", "policy", "replaced")}
-        touched |= {name for name, relation in self._catalog.relations.items()
-                    if any(policy.name.startswith("rlsgen_") for policy in relation.policies)}
+        touched |= {
+            name
+            for name, relation in self._catalog.relations.items()
+            if any(policy.name.startswith("rlsgen_") for policy in relation.policies)
+        }
         for name in sorted(touched - set(self._resolved.tables)):
             relation = self._catalog.relations.get(name)
             if relation is None:
                 entries = [(kind, object_name) for kind, where, object_name in self._ledger if where == name]
-                forgets = [Step("drop", f"ledger entry of {name}: {kind} {entry}", forget(kind, name, entry), Sql(""))
-                           for kind, entry in entries]
+                forgets = [
+                    Step("drop", f"ledger entry of {name}: {kind} {entry}", forget(kind, name, entry), Sql(""))
+                    for kind, entry in entries
+                ]
                 yield Transaction(f"{name}, which is gone", tuple(forgets))
                 continue
-            steps = tuple(restore_row_security(name, relation.policies, self._ledger, relation.row_security,
-                                               relation.force_row_security))
+            steps = tuple(
+                restore_row_security(
+                    name, relation.policies, self._ledger, relation.row_security, relation.force_row_security
+                )
+            )
             if steps:
                 yield Transaction(f"table {name}, declared no more", steps)
 
@@ -290,7 +368,10 @@ class _Differ:
             return None
         sql = fill(
             "UPDATE rlsgen.provision SET format = {}, spec_hash = {}, fingerprint = {}, seal = {}",
-            literal(FORMAT), literal(mark), literal(mark), literal(self._spec.seal),
+            literal(FORMAT),
+            literal(mark),
+            literal(mark),
+            literal(self._spec.seal),
         )
         step = Step("alter", "fingerprint of the provision", sql, Sql(""))
         return Transaction("the fingerprint, when all of it is true", (step,))

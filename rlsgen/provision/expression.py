@@ -57,7 +57,9 @@ type_sql = Sql  # types come from the catalog's format_type or from the fixed li
 class Rewriter:
     """Rewrites one filter: `accessor` gives the call that stands for a field."""
 
-    def __init__(self, scope: Scope, fields: Mapping[str, ContextField], accessor: Callable[[ContextField], Sql]) -> None:
+    def __init__(
+        self, scope: Scope, fields: Mapping[str, ContextField], accessor: Callable[[ContextField], Sql]
+    ) -> None:
         self._scope = scope
         self._fields = fields
         self._accessor = accessor
@@ -215,7 +217,7 @@ def _parse_expression(text: str) -> pb.Node:
 
 
 def _from_item(text: Sql) -> pb.Node:
-    node: pb.Node = postgast.parse("SELECT 1 FROM " + text).stmts[0].stmt.select_stmt.from_clause[0]
+    node: pb.Node = postgast.parse(fill("SELECT 1 FROM {}", text)).stmts[0].stmt.select_stmt.from_clause[0]
     return node
 
 

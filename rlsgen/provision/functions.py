@@ -105,7 +105,7 @@ def context_functions(
         retired: accessors that policies still use while the context changes. One whose field is still declared reads it
             under the same seal and casts it to its own, old type; one whose field is gone raises 'no tenant context'.
     """
-    sealed = _Sealed(_layout(spec), tuple(literal(field.setting) for field in spec.context))
+    sealed = _Sealed(_layout(spec), tuple(_claimed(field) for field in spec.context))
     made = [_accessor(each, sealed if spec.seal else None) for each in (*accessors, *retired)]
     return (_setter(spec, sealed), *made)
 
@@ -121,10 +121,10 @@ def key_tables() -> Sql:
 
 @dataclass(frozen=True, slots=True)
 class _Sealed:
-    """What the seal covers besides the transaction: how the values are to be read, and the settings that carry them."""
+    """What the seal covers besides the transaction: how to read the values, and what the settings claim they are."""
 
     layout: Sql
-    settings: tuple[Sql, ...]
+    claimed: tuple[Sql, ...]  # an expression per field; a setting that was set locally reads as '' afterwards, not NULL
 
 
 def _layout(spec: Spec) -> Sql:
@@ -135,6 +135,10 @@ def _layout(spec: Spec) -> Sql:
     """
     fields = [[field.snake, field.type, field.required] for field in spec.context]
     return literal(hashlib.sha256(json.dumps([SEAL_VERSION, *fields]).encode()).hexdigest()[:16])
+
+
+def _claimed(field: ContextField) -> Sql:
+    return fill("nullif(current_setting({}, true), '')", literal(field.setting))
 
 
 def _function(name: str, body: Sql, *, result: Sql, parameters: LiteralString, kind: LiteralString) -> DesiredFunction:
@@ -159,7 +163,7 @@ def _accessor(accessor: Accessor, sealed: _Sealed | None) -> DesiredFunction:
     else:
         body = render(
             "context_trusting.sql.j2",
-            setting=literal(field.setting),
+            value=_claimed(field),
             type=result,
             required=field.required,
             hint=_HINT_TRUSTING,
@@ -173,56 +177,78 @@ def _sealed_body(field: ContextField, result: Sql, sealed: _Sealed) -> Sql:
         "context_accessor.sql.j2",
         sealed=sealed,
         seal=_SEAL,
-        setting=literal(field.setting),
+        value=_claimed(field),
         type=result,
         hint=_HINT_ACCESSOR,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Check:
+class _Slot:
     """What the setter's template needs to know of a field."""
 
     name: Sql  # its name in the token
     setting: Sql
-    value: Sql  # the variable for its text form
-    required: bool
-    array: bool
-    max_items: int
-    condition: Sql  # whether one JSON value fits
-    canonical: Sql  # the text form of one JSON value that fits
+    variable: Sql
+    item: Sql  # the column that has the field's JSON value, of i
+    text: Sql  # the column that has its text, of t; NULL where it is absent
+    read: Sql  # the expression for the text
+    fits: Sql  # whether it fits; NULL and data exceptions, which the setter refuses, say no too
+    value: Sql  # its text in Postgres' spelling
 
 
 def _setter(spec: Spec, sealed: _Sealed) -> DesiredFunction:
+    slots = [_slot(field, number) for number, field in enumerate(spec.context, 1)]
     body = render(
         "context_setter.sql.j2",
         sealed=sealed,
         seal=_SEAL,
-        fields=[_check(field, number) for number, field in enumerate(spec.context, 1)],
+        first=Sql("parts[1]"),
+        second=Sql("parts[2]"),
+        fields=slots,
+        variables=[slot.variable for slot in slots],
         max_bytes=MAX_TOKEN_BYTES,
         max_lifetime=MAX_LIFETIME_SECONDS,
         skew=CLOCK_SKEW_SECONDS,
-        since=[literal("iat"), literal("nbf")],
-        free=[literal("jti"), literal("iss")],
         hint=_HINT_SETTER,
     )
     kind: LiteralString = "VOLATILE PARALLEL UNSAFE SECURITY DEFINER"
     return _function("set_context", body, result=Sql("void"), parameters="token text", kind=kind)
 
 
-def _check(field: ContextField, number: int) -> _Check:
-    value = fill("value_{}", Sql(number))
-    item = Sql("e.element") if field.array else Sql("item")
-    text = fill("({} #>> '{{}}')", item) if field.array else value
-    return _Check(
+def _slot(field: ContextField, number: int) -> _Slot:
+    item, text = fill("item_{}", Sql(number)), fill("text_{}", Sql(number))
+    json, value = fill("i.{}", item), fill("t.{}", text)
+    if field.array:
+        read, fits = _array(field, json), fill("{} IS NOT NULL", value)
+    else:
+        read, fits = fill("{} #>> '{{}}'", json), _condition(field, json, value)
+    if not field.required:
+        fits = fill("coalesce(json_typeof({}), 'null') = 'null' OR {}", json, fits)
+    return _Slot(
         name=literal(field.name),
         setting=literal(field.setting),
-        value=value,
-        required=field.required,
-        array=field.array,
-        max_items=DEFAULT_MAX_ITEMS if field.max_items is None else field.max_items,
-        condition=_condition(field, item, text),
-        canonical=_canonical(field, text),
+        variable=fill("value_{}", Sql(number)),
+        item=item,
+        text=text,
+        read=read,
+        fits=fits,
+        value=value if field.array else _canonical(field, value),
+    )
+
+
+def _array(field: ContextField, json: Sql) -> Sql:
+    """The text of an array, or NULL if anything in it does not fit."""
+    element = Sql("(e.element #>> '{}')")
+    return fill(
+        """CASE WHEN json_typeof({json}) = 'array' AND json_array_length({json}) <= {most} THEN (
+            SELECT coalesce(array_agg({value} ORDER BY e.place)::text, '{{}}')
+            FROM json_array_elements({json}) WITH ORDINALITY AS e (element, place)
+            HAVING coalesce(bool_and(({fits}) IS TRUE), true)) END""",
+        json=json,
+        most=literal(DEFAULT_MAX_ITEMS if field.max_items is None else field.max_items),
+        value=_canonical(field, element),
+        fits=_condition(field, Sql("e.element"), element),
     )
 
 
@@ -260,7 +286,8 @@ def _integer_condition(field: ContextField, item: Sql, text: Sql) -> Sql:
     # There and back again: refuses 01, +1, -0, 1e2, 1.0 and whatever else a server's input takes for a number.
     least, most = integer_range(field)
     return fill(
-        "json_typeof({item}) IN ({json}) AND {text} = ({text}::bigint)::text AND {text}::bigint BETWEEN {least} AND {most}",
+        "json_typeof({item}) IN ({json}) AND {text} = ({text}::bigint)::text"
+        " AND {text}::bigint BETWEEN {least} AND {most}",
         item=item,
         json=Sql("'number'" if field.base == "integer" else "'number', 'string'"),
         text=text,

@@ -1,4 +1,4 @@
-"""Privileges of the conversation role on relations: what it should hold, what it holds, and the way from one to the other."""
+"""Privileges of the conversation role on relations: what it should hold, what it holds, and the steps between."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ def held_on(relation: Relation, role: str | None) -> Privileges:
     """What a role (None: PUBLIC) was granted on a relation and its columns, itself and not through others."""
     whole = {(grant.privilege, "") for grant in relation.grants if grant.grantee == role}
     columns = {
-        (grant.privilege, column.name) for column in relation.columns for grant in column.grants if grant.grantee == role
+        (grant.privilege, column.name)
+        for column in relation.columns
+        for grant in column.grants
+        if grant.grantee == role
     }
     return frozenset(whole | columns)
 
@@ -69,12 +72,16 @@ def privilege_steps(relation: Relation, role: str, held: Privileges, wanted: Pri
     if surplus:
         what = _listed(surplus, relation.columns)
         revoke = fill("REVOKE {} ON {} FROM {}", what, target, who)
-        steps.append(Step("revoke", f"{_words(surplus)} on {label}", revoke, fill("GRANT {} ON {} TO {}", what, target, who)))
+        steps.append(
+            Step("revoke", f"{_words(surplus)} on {label}", revoke, fill("GRANT {} ON {} TO {}", what, target, who))
+        )
     missing = wanted - remaining
     if missing:
         what = _listed(missing, relation.columns)
         grant = fill("GRANT {} ON {} TO {}", what, target, who)
-        steps.append(Step("grant", f"{_words(missing)} on {label}", grant, fill("REVOKE {} ON {} FROM {}", what, target, who)))
+        steps.append(
+            Step("grant", f"{_words(missing)} on {label}", grant, fill("REVOKE {} ON {} FROM {}", what, target, who))
+        )
     return steps
 
 
@@ -83,7 +90,9 @@ def assert_privileges(relation: Name, role: str, wanted: Privileges) -> Sql:
     entries = join(", ", [literal(f"{privilege}:{column}") for privilege, column in sorted(wanted)])
     return fill(
         "SELECT rlsgen_private.assert_privileges({}::regclass, {}, ARRAY[{}]::text[])",
-        literal(relation.sql), literal(role), entries,
+        literal(relation.sql),
+        literal(role),
+        entries,
     )
 
 
@@ -108,9 +117,13 @@ def _listed(entries: Iterable[tuple[str, str]], columns: Sequence[Column]) -> Sq
     for privilege, column in sorted(entries, key=lambda entry: (entry[0], order.get(entry[1], -1))):
         grouped[privilege] += [column] if column else []
     # Privilege names are Postgres' own keywords, from aclexplode or from this module.
-    return join(", ", [
-        fill("{} ({})", Sql(privilege), identifiers(names)) if names else Sql(privilege) for privilege, names in grouped.items()
-    ])
+    return join(
+        ", ",
+        [
+            fill("{} ({})", Sql(privilege), identifiers(names)) if names else Sql(privilege)
+            for privilege, names in grouped.items()
+        ],
+    )
 
 
 def _words(entries: Iterable[tuple[str, str]]) -> str:

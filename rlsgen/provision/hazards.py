@@ -50,10 +50,13 @@ class Onlookers:
         if key not in self._by_grantees:
             named = {name for name in grantees if name is not None} | _PREDEFINED | {owner}
             everybody = None in grantees
-            self._by_grantees[key] = tuple(sorted(
-                role.name for role in self._ordinary
-                if self.closures[role.name] & named or (everybody and role.login)
-            ))  # fmt: skip
+            self._by_grantees[key] = tuple(
+                sorted(
+                    role.name
+                    for role in self._ordinary
+                    if self.closures[role.name] & named or (everybody and role.login)
+                )
+            )
         return self._by_grantees[key]
 
     def users_of(self, relation: Relation) -> tuple[str, ...]:
@@ -69,9 +72,7 @@ class Onlookers:
         users = self.users_of(relation)
         # Anybody may own a view over the table; what he reads through it, row security judges as him.
         views = {view.owner: view.name for view in self._readers_above.get(relation.name, [])}
-        subscribers = {
-            owner: name for name, owner, tables in self._catalog.subscriptions if relation.name in tables
-        }
+        subscribers = {owner: name for name, owner, tables in self._catalog.subscriptions if relation.name in tables}
         ordinary = {role.name for role in self._ordinary}
         for role in sorted({*users, *views, *subscribers} & ordinary):
             closure = self.closures[role]
@@ -82,12 +83,14 @@ class Onlookers:
                     warned += self._subject(role, relation)
                 continue
             through = self._through(role, views, subscribers)
-            warned.append(Warned(
-                Hazard.ACCESS_LOSS,
-                f"role {display(role)} would see no rows of {relation.name}{through}",
-                f"list {display(role)} under roles.unrestricted, or let an administrator run "
-                f"ALTER ROLE {display(role)} BYPASSRLS",
-            ))  # fmt: skip
+            warned.append(
+                Warned(
+                    Hazard.ACCESS_LOSS,
+                    f"role {display(role)} would see no rows of {relation.name}{through}",
+                    f"list {display(role)} under roles.unrestricted, or let an administrator run "
+                    f"ALTER ROLE {display(role)} BYPASSRLS",
+                )
+            )
         return warned
 
     def _through(self, role: str, views: Mapping[str, Name], subscribers: Mapping[str, str]) -> str:
@@ -116,9 +119,12 @@ class Onlookers:
         for role in self.users_of(view.relation):
             lacking = [str(relation.name) for relation in below if role not in self.users_of(relation)]
             if lacking:
-                warned.append(Warned(
-                    Hazard.ACCESS_LOSS,
-                    f"role {display(role)} reads view {view.relation.name} and would need SELECT on {', '.join(lacking)}",
-                    "grant it SELECT on what the view reads, or declare the view hidden",
-                ))  # fmt: skip
+                warned.append(
+                    Warned(
+                        Hazard.ACCESS_LOSS,
+                        f"role {display(role)} reads view {view.relation.name} "
+                        f"and would need SELECT on {', '.join(lacking)}",
+                        "grant it SELECT on what the view reads, or declare the view hidden",
+                    )
+                )
         return warned

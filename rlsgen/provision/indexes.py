@@ -1,4 +1,4 @@
-"""Indexes that the predicates want: found missing, made CONCURRENTLY, partition by partition where there are partitions."""
+"""Indexes that the predicates want: found missing, made CONCURRENTLY, partition by partition."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from postgast import pg_query_pb2 as pb
 from rlsgen.catalog.model import Catalog, Relation
 from rlsgen.identifiers import Name, Sql, display, fill, identifier, identifiers
 from rlsgen.provision.resolve import Resolved, Table
-from rlsgen.spec.model import FilterText
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +38,10 @@ def missing_indexes(resolved: Resolved) -> list[MissingIndex]:
     missing: dict[MissingIndex, None] = {}
     for table in resolved.tables.values():
         if table.spec.access == "scoped" and table.relation.kind in ("table", "partitioned"):
-            wanted = [(column,) for column in compared_columns(table.spec.filter, table)] if table.spec.filter else []
-            wanted += [tuple(column.name for column in path.columns) for path in table.paths]
-            missing |= {MissingIndex(table.name, columns): None for columns in wanted if not _served(table.relation, columns)}
+            wanted = _of_filter(table) + [tuple(column.name for column in path.columns) for path in table.paths]
+            missing |= {
+                MissingIndex(table.name, columns): None for columns in wanted if not _served(table.relation, columns)
+            }
         for path in table.paths:
             parent = resolved.tables[path.parent]
             ends = tuple(column.name for column in path.parent_columns)
@@ -50,12 +50,29 @@ def missing_indexes(resolved: Resolved) -> list[MissingIndex]:
     return list(missing)
 
 
-def compared_columns(text: FilterText, table: Table) -> list[str]:
-    """Columns of the table that a filter compares with a context value, outside of sub-queries."""
+def _of_filter(table: Table) -> list[tuple[str, ...]]:
+    """Of conditions that are joined by AND, one index is enough; of those joined by OR, each needs its own."""
+    if table.spec.filter is None:
+        return []
+    tree = (
+        postgast.parse(f"SELECT ({table.spec.filter.text}\n)").stmts[0].stmt.select_stmt.target_list[0].res_target.val
+    )
+    conjuncts = list(tree.bool_expr.args) if tree.bool_expr.boolop == pb.AND_EXPR else [tree]
+    wanted = [columns for each in conjuncts if (columns := _compared(each, table))]
+    if any(all(_served(table.relation, (column,)) for column in columns) for columns in wanted):
+        return []
+    single = tuple(dict.fromkeys(columns[0] for columns in wanted if len(columns) == 1))
+    return [single] if single else [(column,) for columns in wanted[:1] for column in columns]
+
+
+def _compared(condition: pb.Node, table: Table) -> list[str]:
+    """Columns of the table that a condition compares with a context value, sub-queries included."""
     found: dict[str, None] = {}
-    for _, node in postgast.walk(postgast.parse(f"SELECT ({text.text}\n)")):
+    for _, node in postgast.walk(condition):
         if isinstance(node, pb.A_Expr):
-            refs = [side.column_ref.fields for side in (node.lexpr, node.rexpr) if side.WhichOneof("node") == "column_ref"]
+            refs = [
+                side.column_ref.fields for side in (node.lexpr, node.rexpr) if side.WhichOneof("node") == "column_ref"
+            ]
             names = [[part.string.sval for part in parts] for parts in refs]
             if any(parts[0].lower() == "usercontext" for parts in names):
                 own = [parts[-1] for parts in names if len(parts) == 1 or parts[-2] == table.name.name]
@@ -64,12 +81,18 @@ def compared_columns(text: FilterText, table: Table) -> list[str]:
 
 
 def _served(relation: Relation, columns: tuple[str, ...]) -> bool:
-    usable = [index for index in relation.indexes if index.valid and not index.partial and index.method in ("btree", "hash", "gin")]
-    return any(set(index.columns[: len(columns)]) == set(columns) or index.columns[:1] == columns[:1] for index in usable)
+    usable = [
+        index
+        for index in relation.indexes
+        if index.valid and not index.partial and index.method in ("btree", "hash", "gin")
+    ]
+    return any(
+        set(index.columns[: len(columns)]) == set(columns) or index.columns[:1] == columns[:1] for index in usable
+    )
 
 
 def index_statements(missing: MissingIndex, catalog: Catalog) -> Iterator[IndexStatement]:
-    """What makes one index: invalid leftovers dropped, then CONCURRENTLY; partitions first, attached to their parents."""
+    """What makes one index: invalid leftovers dropped, then CONCURRENTLY; partitions attached to their parents."""
     relation = catalog.relations[missing.table]
     yield from _leftovers(relation, missing.columns)
     if relation.kind != "partitioned":
@@ -79,7 +102,9 @@ def index_statements(missing: MissingIndex, catalog: Catalog) -> Iterator[IndexS
     # partition's index is attached.
     name = index_name(relation.name, missing.columns)
     if not any(index.name == name and not index.valid for index in relation.indexes):
-        only = fill("CREATE INDEX {} ON ONLY {} ({})", identifier(name), relation.name.sql, identifiers(missing.columns))
+        only = fill(
+            "CREATE INDEX {} ON ONLY {} ({})", identifier(name), relation.name.sql, identifiers(missing.columns)
+        )
         yield IndexStatement(f"index on {relation.name} itself", only)
     for child in relation.children:
         part = catalog.relations[child]
@@ -90,13 +115,14 @@ def index_statements(missing: MissingIndex, catalog: Catalog) -> Iterator[IndexS
             yield from index_statements(MissingIndex(child, missing.columns), catalog)
         attach = fill(
             "ALTER INDEX {} ATTACH PARTITION {}",
-            Name(relation.name.schema, name).sql, Name(child.schema, own).sql,
+            Name(relation.name.schema, name).sql,
+            Name(child.schema, own).sql,
         )
         yield IndexStatement(f"attach the index of {child}", attach)
 
 
 def index_name(table: Name, columns: tuple[str, ...]) -> str:
-    """`rlsgen_orders_organisation_id_1f3a9c02`: readable, within 63 bytes, and different for every table and columns."""
+    """`rlsgen_orders_organisation_id_1f3a9c02`: readable, within 63 bytes, different for all tables and columns."""
     readable = f"rlsgen_{table.name}_{'_'.join(columns)}".encode()[:54].decode(errors="ignore")
     digest = hashlib.sha256("\x00".join((table.schema, table.name, *columns)).encode()).hexdigest()[:8]
     return f"{readable}_{digest}"
@@ -105,7 +131,9 @@ def index_name(table: Name, columns: tuple[str, ...]) -> str:
 def _create(relation: Relation, columns: tuple[str, ...]) -> IndexStatement:
     sql = fill(
         "CREATE INDEX CONCURRENTLY {} ON {} ({})",
-        identifier(index_name(relation.name, columns)), relation.name.sql, identifiers(columns),
+        identifier(index_name(relation.name, columns)),
+        relation.name.sql,
+        identifiers(columns),
     )
     return IndexStatement(f"index on {relation.name} ({', '.join(columns)})", sql)
 

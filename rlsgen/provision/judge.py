@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import psycopg
@@ -65,7 +65,10 @@ class _Judgement:
         position = self._position(table, text, refused, expression)
         if column is not None:
             known = [each.name for each in table.relation.columns]
-            hint = suggestion(column, known) or f"{table.name} has: {', '.join(known[:12])}{'…' if len(known) > 12 else ''}"
+            hint = (
+                suggestion(column, known)
+                or f"{table.name} has: {', '.join(known[:12])}{'…' if len(known) > 12 else ''}"
+            )
         else:
             hint = refused.get("hint", "") or "the filter must be one boolean expression over the table's columns"
         yield Problem(f"filter of {table.name}: {message}", position, hint)
@@ -79,9 +82,11 @@ class _Judgement:
         if connection.status != pq.ConnStatus.OK:
             raise ServerError("the connection was lost while filters were checked", hint="try again")
         fields = {
-            "state": pq.DiagnosticField.SQLSTATE, "message": pq.DiagnosticField.MESSAGE_PRIMARY,
-            "hint": pq.DiagnosticField.MESSAGE_HINT, "position": pq.DiagnosticField.STATEMENT_POSITION,
-        }  # fmt: skip
+            "state": pq.DiagnosticField.SQLSTATE,
+            "message": pq.DiagnosticField.MESSAGE_PRIMARY,
+            "hint": pq.DiagnosticField.MESSAGE_HINT,
+            "position": pq.DiagnosticField.STATEMENT_POSITION,
+        }
         return {key: (result.error_field(field) or b"").decode(errors="replace") for key, field in fields.items()}
 
     def _column(self, table: Table, text: FilterText, refused: dict[str, str]) -> tuple[str | None, str]:
@@ -94,7 +99,7 @@ class _Judgement:
         return (missing[0] if missing else None), message
 
     def _position(self, table: Table, text: FilterText, refused: dict[str, str], expression: Sql) -> Position:
-        """The place in the file: the text as it was written, context fields replaced one by one, is parsed (not run)."""
+        """The place in the file: the text as it was written, context fields replaced, is parsed (not run)."""
         pieces, places = _substituted(text, self._fields)
         head = fill("SELECT 1 FROM {} WHERE (", table.name.sql)
         again = self._prepare(Sql(head + pieces + "\n)"))
@@ -109,7 +114,7 @@ def _null_of(field: ContextField) -> Sql:
 
 
 def _substituted(text: FilterText, fields: dict[str, ContextField]) -> tuple[str, list[int]]:
-    """The text with `userContext.x` replaced by a typed NULL, and for every character of it the one that it came from."""
+    """The text with `userContext.x` replaced by a typed NULL, and for every character the one that it came from."""
     import postgast  # noqa: PLC0415
 
     source = text.text.encode()
@@ -148,9 +153,13 @@ def _function_problems(
             found = next((known[each] for each in candidates if each in known), None)
             if found and found[0]:
                 yield Problem(
-                    f"filter of {table.name}: function {name} is volatile: a policy needs the same answer for every row",
-                    text.position(0), "use a stable or immutable function, such as now() instead of clock_timestamp()",
-                )  # fmt: skip
+                    f"filter of {table.name}: function {name} is volatile; a policy needs one answer per statement",
+                    text.position(0),
+                    "use a stable or immutable function, such as now() instead of clock_timestamp()",
+                )
             elif found and found[1] and not text.relations:
-                yield Problem(f"filter of {table.name}: {name} is an aggregate, and a filter looks at one row",
-                              text.position(0), "compare columns with context fields, or use a sub-query")  # fmt: skip
+                yield Problem(
+                    f"filter of {table.name}: {name} is an aggregate, and a filter looks at one row",
+                    text.position(0),
+                    "compare columns with context fields, or use a sub-query",
+                )

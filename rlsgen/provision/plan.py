@@ -5,14 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rlsgen.errors import Problem
-from rlsgen.identifiers import Sql
+from rlsgen.identifiers import Sql, fill, literal
 
 FORMAT = 1
+
+SETTINGS: Mapping[str, str] = {
+    "standard_conforming_strings": "on",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "check_function_bodies": "on",
+    "row_security": "on",
+    "client_min_messages": "warning",
+}
+"""What a session must have set for a literal in a filter, such as a date, to mean the same whoever applies."""
 
 
 class Hazard(StrEnum):
@@ -35,8 +46,8 @@ _MEANINGS = {
     Hazard.ACCESS_LOSS: "a role that reads or writes a table today would see no rows of it, without an error",
     Hazard.COPY_FROM: "COPY ... FROM into a table under row security fails for roles that row security applies to",
     Hazard.DUMP: "pg_dump by a role that row security applies to stops with an error",
-    Hazard.PLANNER_STATISTICS: "the planner uses statistics and indexes less well under row security, so queries may slow down",
-    Hazard.PUBLIC_REVOKE: "a privilege that everybody has through PUBLIC is revoked; roles not listed as unrestricted lose it",
+    Hazard.PLANNER_STATISTICS: "the planner uses statistics and indexes less well here, so queries may slow down",
+    Hazard.PUBLIC_REVOKE: "a privilege that everybody has through PUBLIC is revoked; only unrestricted roles keep it",
     Hazard.POLICY_REPLACED: "policies that somebody else made are dropped (destroy makes them again)",
 }
 
@@ -116,7 +127,9 @@ class Plan:
                 "object": step.object,
                 "sql": step.sql,
                 "reverse": step.reverse,
-                "hazards": [{"hazard": each.hazard, "message": each.message, "hint": each.hint} for each in step.hazards],
+                "hazards": [
+                    {"hazard": each.hazard, "message": each.message, "hint": each.hint} for each in step.hazards
+                ],
                 "transaction": number,
             }
             for number, transaction in enumerate(self.transactions, 1)
@@ -129,6 +142,7 @@ class Plan:
     def to_sql(self) -> str:
         """The plan as a script for psql and migration tools, ledger included."""
         lines = ["-- Made by rlsgen plan --format sql. Every transaction leaves a safe state."]
+        lines += [fill("SET {} = {};", Sql(name), literal(value)) for name, value in SETTINGS.items()]
         for transaction in self.transactions:
             lines.append(f"\n-- {_one_line(transaction.title)}")
             lines += ["BEGIN;", f"SET LOCAL search_path = {self.search_path};"]
@@ -145,7 +159,9 @@ class Plan:
         lines: list[str] = []
         for transaction in self.transactions:
             lines.append(f"{_one_line(transaction.title)}")
-            lines += [f"  {signs.get(step.action, '~')} {step.action} {_one_line(step.object)}" for step in transaction.steps]
+            lines += [
+                f"  {signs.get(step.action, '~')} {step.action} {_one_line(step.object)}" for step in transaction.steps
+            ]
         counts = Counter(step.action for step in self.steps)
         summary = ", ".join(f"{number} to {action}" for action, number in sorted(counts.items()))
         lines.append(f"\n{sum(counts.values())} changes in {len(self.transactions)} transactions: {summary}.")

@@ -42,7 +42,13 @@ class DesiredPolicy:
 
 
 def create_policy(
-    table: Name, name: str, command: CommandWord, permissive: bool, roles: Iterable[str], using: Sql | None, check: Sql | None
+    table: Name,
+    name: str,
+    command: CommandWord,
+    permissive: bool,
+    roles: Iterable[str],
+    using: Sql | None,
+    check: Sql | None,
 ) -> Sql:
     """A CREATE POLICY statement; an empty role name is PUBLIC."""
     kind = Sql("PERMISSIVE" if permissive else "RESTRICTIVE")
@@ -65,7 +71,13 @@ def live_text(policy: Policy) -> str:
 
     The function rlsgen_private.policy_text in templates/ledger.sql.j2 gives the same text inside the database.
     """
-    parts = [policy.command, "permissive" if policy.permissive else "restrictive", *policy.roles, policy.using, policy.check]
+    parts = [
+        policy.command,
+        "permissive" if policy.permissive else "restrictive",
+        *policy.roles,
+        policy.using,
+        policy.check,
+    ]
     return "".join("-" if part is None else f"{len(part)}:{part}" for part in parts)
 
 
@@ -95,7 +107,9 @@ def conversation_policies(table: Table, predicates: Predicates, conversation: st
     return made
 
 
-def unrestricted_policy(table: Table, resolved: Resolved, predicates: Predicates, roles: tuple[str, ...]) -> DesiredPolicy:
+def unrestricted_policy(
+    table: Table, resolved: Resolved, predicates: Predicates, roles: tuple[str, ...]
+) -> DesiredPolicy:
     """What keeps the rows visible for unrestricted roles that row security would otherwise hide them from."""
     conversation = literal(resolved.spec.conversation)
     outside = fill("(SELECT session_user) <> {}", conversation)
@@ -138,5 +152,3 @@ def subject_roles(table: Table, resolved: Resolved, closures: Mapping[str, froze
     if resolved.spec.force and owner and not (owner.superuser or owner.bypass_rls):
         subject.add(owner.name)
     return tuple(sorted(subject))
-
-

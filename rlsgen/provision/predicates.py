@@ -118,7 +118,9 @@ class Predicates:
         create = fill(
             "CREATE OR REPLACE FUNCTION {}({}) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER PARALLEL RESTRICTED"
             " SET search_path = pg_catalog, pg_temp\nBEGIN ATOMIC\n{};\nEND",
-            name.sql, arguments, body,
+            name.sql,
+            arguments,
+            body,
         )
         self.functions[name] = DesiredFunction(name, arguments, create, execute=True)
         return name
@@ -151,8 +153,13 @@ class Predicates:
         table = self._resolved.tables[path.parent]
         others = Table(table.spec, table.relation, tuple(each for each in table.paths if each.parent != table.name))
         names = [identifier(f"rlsgen_{number}") for number in range(len(path.columns))]
-        columns = join(", ", [fill("{} AS {}", _column(path.child, column.name), name)
-                              for column, name in zip(path.columns, names, strict=True)])
+        columns = join(
+            ", ",
+            [
+                fill("{} AS {}", _column(path.child, column.name), name)
+                for column, name in zip(path.columns, names, strict=True)
+            ],
+        )
         visible = fill("(({}) IS TRUE) AS rlsgen_visible", self._full(others, mode))
         step = _joined(path, [fill("rlsgen_ancestor.{}", name) for name in names])
         return fill(
@@ -160,8 +167,13 @@ class Predicates:
             "  SELECT {columns}, {visible} FROM {table} WHERE {first}\n"
             "  UNION\n"
             "  SELECT {columns}, {visible} FROM {table}, rlsgen_ancestor WHERE {step}\n)\n"
-            "SELECT coalesce(bool_and(rlsgen_visible), false) AND coalesce(bool_or({roots}), false) FROM rlsgen_ancestor",
-            columns=columns, visible=visible, table=table.name.sql, first=_joined(path, _parameters(path)), step=step,
+            "SELECT coalesce(bool_and(rlsgen_visible), false) AND coalesce(bool_or({roots}), false)"
+            " FROM rlsgen_ancestor",
+            columns=columns,
+            visible=visible,
+            table=table.name.sql,
+            first=_joined(path, _parameters(path)),
+            step=step,
             roots=join(" OR ", [fill("{} IS NULL", name) for name in names]),
         )
 

@@ -179,7 +179,12 @@ class Resolver:
                 "say `existing: keep` to leave them beside rlsgen's, or `existing: replace` to drop them "
                 "(destroy gives them back)",
             )
-        if spec.access == "scoped" and not spec.filter and any(path.parent == name for path in paths) and len(paths) == 1:
+        if (
+            spec.access == "scoped"
+            and not spec.filter
+            and any(path.parent == name for path in paths)
+            and len(paths) == 1
+        ):
             self._problem(
                 f"table {name} goes only through itself, so nothing says which of its topmost rows are visible",
                 spec.position,
@@ -211,8 +216,10 @@ class Resolver:
                 through.position,
                 f"write {{access: hidden, filter: …}} at {parent}, to say which of its rows belong to the context",
             )
-        ends = [self._columns(end, names, through) for end, names in
-                ((child, through.columns), (parent, through.parent_columns))]
+        ends = [
+            self._columns(end, names, through)
+            for end, names in ((child, through.columns), (parent, through.parent_columns))
+        ]
         if parent != child:
             self._parents[child].setdefault(parent, through.position)
         if ends[0] is None or ends[1] is None:
@@ -334,8 +341,9 @@ def _view_problems(resolved: Resolved, view: View) -> Iterator[Problem]:
             hint = "declare what it reads, or declare the view hidden"
             yield Problem(f"view {view.relation.name} reads {name}, which is {state}", position, hint)
             continue
-        used = sorted(column for relation, column in view.relation.reads_columns
-                      if relation == name and column in table.spec.hide)
+        used = sorted(
+            column for relation, column in view.relation.reads_columns if relation == name and column in table.spec.hide
+        )
         if used:
             yield Problem(
                 f"view {view.relation.name} reads hidden columns of {name}: {', '.join(map(display, used))}",

@@ -1,4 +1,4 @@
-"""The roles of a spec against the cluster's: a conversation role that is nobody else, and owners that can be acted for."""
+"""The roles of a spec against the cluster's: a conversation role that is nobody else, owners that can be acted for."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def role_problems(spec: Spec, catalog: Catalog) -> Iterator[Problem]:
             yield Problem(f"role {display(name)} does not exist", place, hint)
         elif conversation in privileges_of(name, catalog):
             revoke = fill("REVOKE {} FROM {}", identifier(conversation), identifier(name))
-            message = f"unrestricted role {display(name)} inherits from {display(conversation)}, so its policies would bind it"
+            message = (
+                f"unrestricted role {display(name)} inherits from {display(conversation)}: its policies would bind it"
+            )
             yield Problem(message, place, f"an administrator can run: {revoke}")
 
 
@@ -37,13 +39,18 @@ def _conversation(name: str, catalog: Catalog, place: Position | None) -> Iterat
     role = catalog.roles[name]
     who = identifier(name)
     attributes = {
-        "SUPERUSER": role.superuser, "BYPASSRLS": role.bypass_rls, "CREATEROLE": role.create_role,
-        "CREATEDB": role.create_db, "REPLICATION": role.replication,
-    }  # fmt: skip
+        "SUPERUSER": role.superuser,
+        "BYPASSRLS": role.bypass_rls,
+        "CREATEROLE": role.create_role,
+        "CREATEDB": role.create_db,
+        "REPLICATION": role.replication,
+    }
     for attribute, held in attributes.items():
         if held:
             change = fill("ALTER ROLE {} {}", who, Sql(f"NO{attribute}"))
-            yield Problem(f"conversation role {display(name)} has {attribute}", place, f"an administrator can run: {change}")
+            yield Problem(
+                f"conversation role {display(name)} has {attribute}", place, f"an administrator can run: {change}"
+            )
     if not role.login:
         hint = f"an administrator can run: {fill('ALTER ROLE {} LOGIN', who)}"
         yield Problem(f"conversation role {display(name)} cannot log in", place, hint)

@@ -37,9 +37,17 @@ def _clear(relation: Relation, column: Column, resolved: Resolved, record: Recor
     label = f"{column.name} of {table}"
     if column.statistics != 0:
         target = fill("ALTER TABLE ONLY {} ALTER COLUMN {} SET STATISTICS 0", table.sql, name)
-        hazard = Warned(Hazard.PLANNER_STATISTICS, f"private column {label}: estimates on it become guesses, for everybody")
-        yield Step("alter", f"statistics target of {label}", target, _target(table, column.name, column.statistics),
-                   record("statistics", table, column.name, "", "", {"target": column.statistics}), (hazard,))
+        hazard = Warned(
+            Hazard.PLANNER_STATISTICS, f"private column {label}: estimates on it become guesses, for everybody"
+        )
+        yield Step(
+            "alter",
+            f"statistics target of {label}",
+            target,
+            _target(table, column.name, column.statistics),
+            record("statistics", table, column.name, "", "", {"target": column.statistics}),
+            (hazard,),
+        )
     clear = _forget(relation, column, resolved, top=top)
     if clear is not None:
         yield Step("alter", f"stored statistics of {label}", clear, Sql(""))
@@ -49,8 +57,13 @@ def _forget(relation: Relation, column: Column, resolved: Resolved, *, top: bool
     catalog, table = resolved.catalog, relation.name
     if catalog.server_version >= 180000:
         calls = [
-            fill("SELECT pg_clear_attribute_stats({}, {}, {}, {})",
-                 literal(table.schema), literal(table.name), literal(column.name), literal(inherited))
+            fill(
+                "SELECT pg_clear_attribute_stats({}, {}, {}, {})",
+                literal(table.schema),
+                literal(table.name),
+                literal(column.name),
+                literal(inherited),
+            )
             for inherited in (False, True)
         ]
         return fill("{};\n{}", *calls)
@@ -58,10 +71,11 @@ def _forget(relation: Relation, column: Column, resolved: Resolved, *, top: bool
     if me.superuser:
         return fill(
             "DELETE FROM pg_statistic WHERE starelid = {}::regclass AND staattnum = {}",
-            literal(table.sql), literal(column.number),
+            literal(table.sql),
+            literal(column.number),
         )
-    # Before 18 an owner has one way: ALTER COLUMN TYPE to the type that it has rewrites nothing and drops statistics, of
-    # the children too.
+    # Before 18 an owner has one way: ALTER COLUMN TYPE to the type that it has rewrites nothing and drops statistics,
+    # of the children too.
     change = fill("ALTER TABLE {} ALTER COLUMN {} TYPE {}", table.sql, identifier(column.name), Sql(column.type))
     return change if top else None
 
@@ -71,7 +85,8 @@ def give_back(table: Name, column: str, entry: LedgerEntry) -> Step:
     target = entry.before["target"]
     values = [literal(text) for text in ("statistics", table.schema, table.name, column)]
     return Step(
-        "alter", f"statistics target of {column} of {table}",
+        "alter",
+        f"statistics target of {column} of {table}",
         _target(table, column, target if isinstance(target, int) else -1),
         fill("ALTER TABLE ONLY {} ALTER COLUMN {} SET STATISTICS 0", table.sql, identifier(column)),
         fill("SELECT rlsgen_private.forget({}, {}, {}, {})", *values),

@@ -1,28 +1,43 @@
-"""What the conversation role holds beyond the spec, by itself and through PUBLIC: found, and closed before anything opens."""
+"""What the conversation role holds beyond the spec, itself or through PUBLIC: closed before anything opens."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from rlsgen.catalog.model import Catalog, Dependency, Function, Grant, Relation
 from rlsgen.errors import Problem
 from rlsgen.identifiers import Name, Sql, display, fill, identifier, identifiers, join, literal
-from rlsgen.provision.grants import held_on, privilege_steps, public
+from rlsgen.provision.grants import Privileges, before_json, held_on, privilege_steps, public
 from rlsgen.provision.plan import Hazard, Step, Warned
 from rlsgen.provision.policies import privileges_of
 from rlsgen.provision.resolve import OWN_SCHEMAS, Resolved, Table
+from rlsgen.provision.tables import record
 
 # pg_identify_object's type → what REVOKE calls it
 _KEYWORDS: Mapping[str, Sql] = {
-    "function": Sql("ROUTINE"), "procedure": Sql("ROUTINE"), "aggregate": Sql("ROUTINE"), "schema": Sql("SCHEMA"),
-    "database": Sql("DATABASE"), "type": Sql("TYPE"), "domain": Sql("DOMAIN"), "language": Sql("LANGUAGE"),
-    "foreign-data wrapper": Sql("FOREIGN DATA WRAPPER"), "server": Sql("FOREIGN SERVER"),
-    "large object": Sql("LARGE OBJECT"), "tablespace": Sql("TABLESPACE"), "parameter ACL": Sql("PARAMETER"),
-}  # fmt: skip
+    "function": Sql("ROUTINE"),
+    "procedure": Sql("ROUTINE"),
+    "aggregate": Sql("ROUTINE"),
+    "schema": Sql("SCHEMA"),
+    "database": Sql("DATABASE"),
+    "type": Sql("TYPE"),
+    "domain": Sql("DOMAIN"),
+    "language": Sql("LANGUAGE"),
+    "foreign-data wrapper": Sql("FOREIGN DATA WRAPPER"),
+    "server": Sql("FOREIGN SERVER"),
+    "large object": Sql("LARGE OBJECT"),
+    "tablespace": Sql("TABLESPACE"),
+    "parameter ACL": Sql("PARAMETER"),
+}
 _DEFAULT_KINDS: Mapping[str, Sql] = {
-    "table": Sql("TABLES"), "sequence": Sql("SEQUENCES"), "function": Sql("ROUTINES"), "type": Sql("TYPES"),
-    "schema": Sql("SCHEMAS"), "largeobject": Sql("LARGE OBJECTS"),
-}  # fmt: skip
+    "table": Sql("TABLES"),
+    "sequence": Sql("SEQUENCES"),
+    "function": Sql("ROUTINES"),
+    "type": Sql("TYPES"),
+    "schema": Sql("SCHEMAS"),
+    "largeobject": Sql("LARGE OBJECTS"),
+}
 
 
 class Surplus:
@@ -52,7 +67,9 @@ class Surplus:
                 continue
             held = held_on(relation, self._who)
             if held:
-                yield from privilege_steps(relation, self._who, held, frozenset())
+                first, *others = privilege_steps(relation, self._who, held, frozenset())
+                yield replace(first, record=self._before(name, held))
+                yield from others
         for dependency in self._catalog.dependencies:
             if dependency.kind == "acl" and dependency.identity is None and not self._is_wanted(dependency):
                 yield from self._revoke_all(dependency)
@@ -60,23 +77,25 @@ class Surplus:
             if default.grant.grantee == self._who:
                 yield self._revoke_default(default.owner, default.schema, default.kind, default.grant)
 
+    def _before(self, name: Name, held: Privileges) -> Sql:
+        """The ledger row that lets destroy give privileges back, if they stood before rlsgen and are no later drift."""
+        provisioned = self._catalog.provision is not None and self._catalog.provision.fingerprint != ""
+        return record("grants", name, "", "", "", {"privileges": [] if provisioned else before_json(held)})
+
     def _is_wanted(self, dependency: Dependency) -> bool:
         schemas = {identifier(each.schema) for each in self._wanted} | {identifier("rlsgen")}
         plain = {display(each.schema) for each in self._wanted} | {"rlsgen"}
         if dependency.type == "schema":
             return dependency.address in schemas | plain and self._only(dependency, {"USAGE"})
         if dependency.type == "database":
-            return self._only(dependency, {"CONNECT"})
+            # Databases are the cluster's: what the role holds on another one is none of this one's business.
+            here = dependency.address in (self._catalog.database, identifier(self._catalog.database))
+            return not here or self._only(dependency, {"CONNECT"})
         # rlsgen's own functions are compared one by one, with their definitions.
         return dependency.type == "function" and dependency.address.startswith("rlsgen.")
 
     def _only(self, dependency: Dependency, privileges: set[str]) -> bool:
-        if dependency.type == "database":
-            grants = self._catalog.database_grants
-        else:
-            named = [s for s in self._catalog.schemas.values() if dependency.address in (s.name, identifier(s.name))]
-            grants = named[0].grants if named else ()
-        return {grant.privilege for grant in grants if grant.grantee == self._who} <= privileges
+        return {grant.privilege for grant in self._grants_of(dependency) if grant.grantee == self._who} <= privileges
 
     def _revoke_all(self, dependency: Dependency) -> Iterator[Step]:
         keyword = _KEYWORDS.get(dependency.type)
@@ -85,7 +104,24 @@ class Surplus:
         # The identity comes from pg_identify_object, which quotes it.
         target = fill("{} {}", keyword, Sql(dependency.address))
         sql = fill("REVOKE ALL ON {} FROM {}", target, identifier(self._who))
-        yield Step("revoke", f"ALL on {dependency.object} from {self._who}", sql, Sql(""))
+        privileges = self._privileges_on(dependency)
+        reverse = fill("GRANT {} ON {} TO {}", privileges, target, identifier(self._who)) if privileges else Sql("")
+        yield Step("revoke", f"ALL on {dependency.object} from {self._who}", sql, reverse)
+
+    def _privileges_on(self, dependency: Dependency) -> Sql:
+        """What was held on something that is no relation, as far as its type or its ACL says."""
+        if dependency.type in ("schema", "database"):
+            held = sorted({grant.privilege for grant in self._grants_of(dependency) if grant.grantee == self._who})
+            return join(", ", [Sql(privilege) for privilege in held])
+        routines = {"function", "procedure", "aggregate"}
+        usable = {"type", "domain", "language", "foreign-data wrapper", "server"}
+        return Sql("EXECUTE" if dependency.type in routines else "USAGE" if dependency.type in usable else "")
+
+    def _grants_of(self, dependency: Dependency) -> tuple[Grant, ...]:
+        if dependency.type == "database":
+            return self._catalog.database_grants
+        named = [s for s in self._catalog.schemas.values() if dependency.address in (s.name, identifier(s.name))]
+        return named[0].grants if named else ()
 
     def _revoke_default(self, owner: str, schema: str | None, kind: str, grant: Grant) -> Step:
         inside = fill(" IN SCHEMA {}", identifier(schema)) if schema else Sql("")
@@ -108,7 +144,7 @@ class Surplus:
                 yield Problem(
                     f"{relation.name} is {state}, but everybody may read it through PUBLIC",
                     position,
-                    f"REVOKE SELECT ON {relation.name} FROM PUBLIC, after granting it to the roles that need it",
+                    f"as {display(relation.owner)}: grant SELECT to the roles that need it, then revoke it from PUBLIC",
                 )
             elif self._public_on(relation) and not self.may_change(relation.owner):
                 yield self._not_mine(f"PUBLIC holds privileges on {relation.name}", relation.owner)
@@ -126,11 +162,15 @@ class Surplus:
         database = self._catalog.database
         if "TEMPORARY" in public(self._catalog.database_grants) and not self.may_change(self._catalog.database_owner):
             sql = fill("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC", identifier(database))
-            yield Problem(f"everybody may create temporary tables in {display(database)}", None, f"let its owner run: {sql}")
+            yield Problem(
+                f"everybody may create temporary tables in {display(database)}", None, f"let its owner run: {sql}"
+            )
         for schema in self._catalog.schemas.values():
             if "CREATE" in public(schema.grants) and not self.may_change(schema.owner):
                 sql = fill("REVOKE CREATE ON SCHEMA {} FROM PUBLIC", identifier(schema.name))
-                yield Problem(f"everybody may create objects in schema {schema.name}", None, f"let its owner run: {sql}")
+                yield Problem(
+                    f"everybody may create objects in schema {schema.name}", None, f"let its owner run: {sql}"
+                )
 
     def public_steps(self) -> Iterator[Step]:
         """Revocations from PUBLIC; each first grants the same to the unrestricted roles that used it."""
@@ -173,8 +213,13 @@ class Surplus:
             reverse = fill("{};\nREVOKE {} ON {} FROM {}", reverse, what, target, identifiers(users))
         shown = f"{privilege} on {label}"
         hint = "" if users else "no unrestricted role needs it"
-        return Step("revoke", f"{shown} from PUBLIC", revoke, reverse,
-                    hazards=(Warned(Hazard.PUBLIC_REVOKE, f"{shown} is revoked from PUBLIC", hint),))
+        return Step(
+            "revoke",
+            f"{shown} from PUBLIC",
+            revoke,
+            reverse,
+            hazards=(Warned(Hazard.PUBLIC_REVOKE, f"{shown} is revoked from PUBLIC", hint),),
+        )
 
     def _reachable(self) -> Iterator[Relation]:
         for name, relation in self._catalog.relations.items():
@@ -190,9 +235,9 @@ class Surplus:
     def _definers(self) -> Iterator[Function]:
         for function in self._catalog.functions:
             public_may = "EXECUTE" in public(function.grants)
-            if function.definer and public_may and function.name.schema not in OWN_SCHEMAS:
-                if self._enters(function.name.schema):
-                    yield function
+            schema = function.name.schema
+            if function.definer and public_may and schema not in OWN_SCHEMAS and self._enters(schema):
+                yield function
 
     def _is_hidden(self, name: Name) -> bool:
         table, view = self._resolved.tables.get(name), self._resolved.views.get(name)
@@ -219,5 +264,7 @@ def surplus_check(resolved: Resolved) -> Iterator[Sql]:
         "SELECT rlsgen_private.assert_true(NOT EXISTS (SELECT 1 FROM unnest(ARRAY[{}]) AS p"
         " WHERE has_database_privilege({}, {}, p)), 'the conversation role may still create objects in this database',"
         " 'the owner of the database can revoke TEMPORARY and CREATE from PUBLIC and from the role')",
-        unwanted, who, database,
+        unwanted,
+        who,
+        database,
     )

@@ -72,8 +72,15 @@ class TableDiffer:
         elif any(policy.name.startswith("rlsgen_") for policy in table.relation.policies) or (
             ("table", table.name, "") in self._ledger
         ):
-            steps += list(restore_row_security(table.relation.name, table.relation.policies, self._ledger,
-                                               table.relation.row_security, table.relation.force_row_security))
+            steps += list(
+                restore_row_security(
+                    table.relation.name,
+                    table.relation.policies,
+                    self._ledger,
+                    table.relation.row_security,
+                    table.relation.force_row_security,
+                )
+            )
         steps += list(statistics_steps(table, self._resolved, self._ledger, record))
         wanted = wanted_on_table(table)
         granted, check = self._grants(table.name, wanted)
@@ -114,8 +121,15 @@ class TableDiffer:
         for name, policy in live.items():
             if name.startswith("rlsgen_") and name not in wanted:
                 drop = drop_policy(table.name, name)
-                steps.append(Step("drop", f"policy {name} on {table.name}", drop, recreate(table.name, policy),
-                                  forget("policy", table.name, name)))
+                steps.append(
+                    Step(
+                        "drop",
+                        f"policy {name} on {table.name}",
+                        drop,
+                        recreate(table.name, policy),
+                        forget("policy", table.name, name),
+                    )
+                )
             elif not name.startswith("rlsgen_") and table.spec.existing == "replace":
                 steps.append(_replaced(table, policy))
         if steps and any(step.action != "drop" for step in steps):
@@ -125,13 +139,19 @@ class TableDiffer:
 
     def _policy(self, desired: DesiredPolicy, live: Policy | None) -> Iterator[Step]:
         entry = self._ledger.get(("policy", desired.table, desired.name))
-        same = live is not None and entry is not None and entry.source == desired.source and entry.live == live_text(live)
+        same = (
+            live is not None and entry is not None and entry.source == desired.source and entry.live == live_text(live)
+        )
         if same:
             return
         label = f"policy {desired.name} on {desired.table}"
         drop = drop_policy(desired.table, desired.name)
-        recorded = fill("SELECT rlsgen_private.record_policy({}, {}, {})",
-                        regclass(desired.table), literal(desired.name), literal(desired.source))
+        recorded = fill(
+            "SELECT rlsgen_private.record_policy({}, {}, {})",
+            regclass(desired.table),
+            literal(desired.name),
+            literal(desired.source),
+        )
         if live is None:
             yield Step("create", label, desired.create, drop, recorded)
         else:
@@ -156,7 +176,9 @@ class TableDiffer:
         off = fill("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY", name.sql)
         if force and not relation.force_row_security:
             covered = next((policy.roles for policy in desired if policy.command == "ALL"), ())
-            hazards = tuple(self._onlookers.of_row_security(table, covered, force=True)) if relation.row_security else ()
+            hazards = (
+                tuple(self._onlookers.of_row_security(table, covered, force=True)) if relation.row_security else ()
+            )
             yield Step("enable", f"forced row security of {name}", on, off, recorded, hazards)
         elif relation.force_row_security and not force:
             yield Step("disable", f"forced row security of {name}", off, on, recorded)
@@ -171,8 +193,16 @@ class TableDiffer:
             set_it = fill("ALTER VIEW {} SET (security_invoker = true)", name.sql)
             reset = fill("ALTER VIEW {} RESET (security_invoker)", name.sql)
             before = {"options": list(view.relation.options)}
-            steps.append(Step("alter", f"view {name}: security_invoker", set_it, reset,
-                              record("view", name, "", "", "", before), tuple(self._onlookers.of_invoker(view))))
+            steps.append(
+                Step(
+                    "alter",
+                    f"view {name}: security_invoker",
+                    set_it,
+                    reset,
+                    record("view", name, "", "", "", before),
+                    tuple(self._onlookers.of_invoker(view)),
+                )
+            )
         granted, check = self._grants(name, wanted_on_view(view))
         steps += granted
         closing += check
@@ -182,10 +212,18 @@ class TableDiffer:
 def _replaced(table: Table, policy: Policy) -> Step:
     document = {"create": recreate(table.name, policy)}
     return Step(
-        "drop", f"policy {policy.name} on {table.name}", drop_policy(table.name, policy.name), recreate(table.name, policy),
+        "drop",
+        f"policy {policy.name} on {table.name}",
+        drop_policy(table.name, policy.name),
+        recreate(table.name, policy),
         record("replaced", table.name, policy.name, "", "", document),
-        (Warned(Hazard.POLICY_REPLACED, f"policy {policy.name} on {table.name} is dropped",
-                "say `existing: keep` to leave it beside rlsgen's"),),
+        (
+            Warned(
+                Hazard.POLICY_REPLACED,
+                f"policy {policy.name} on {table.name} is dropped",
+                "say `existing: keep` to leave it beside rlsgen's",
+            ),
+        ),
     )
 
 
@@ -208,13 +246,21 @@ def restore_row_security(
             yield Step("alter", f"ledger entry of {name}", forgotten, Sql(""))
     for policy in policies:
         if policy.name.startswith("rlsgen_"):
-            yield Step("drop", f"policy {policy.name} on {name}", drop_policy(name, policy.name), recreate(name, policy),
-                       forget("policy", name, policy.name))
+            yield Step(
+                "drop",
+                f"policy {policy.name} on {name}",
+                drop_policy(name, policy.name),
+                recreate(name, policy),
+                forget("policy", name, policy.name),
+            )
     present = {policy.name for policy in policies}
     for (kind, relation, policy_name), row in ledger.items():
         if kind == "replaced" and relation == name:
             create = Sql(str(row.before["create"])) if policy_name not in present else Sql("SELECT")
-            yield Step("create", f"policy {policy_name} on {name}", create, drop_policy(name, policy_name),
-                       forget("replaced", name, policy_name))
-
-
+            yield Step(
+                "create",
+                f"policy {policy_name} on {name}",
+                create,
+                drop_policy(name, policy_name),
+                forget("replaced", name, policy_name),
+            )

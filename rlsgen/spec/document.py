@@ -26,6 +26,7 @@ _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
 }
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
+_PROPERTIES = re.compile(r"(?:[&!]\S*\s*)+")  # &anchor and !tag, with which a value starts
 _STRING_TAGS = ("!", "tag:yaml.org,2002:str")
 _HINTS = {
     "mapping values are not allowed": "a text that contains a colon and a space needs quotes",
@@ -216,7 +217,9 @@ class _Composer:
         if problem:
             self.problem(_start(event), problem)
         value = _resolve(text) if event.tag is None and style is None else text
-        return Scalar(text, value, style, _start(event), event.end_mark.index if event.end_mark else _start(event))
+        start, end = _start(event), event.end_mark.index if event.end_mark else _start(event)
+        properties = _PROPERTIES.match(self.document.text, start, end)
+        return Scalar(text, value, style, properties.end() if properties else start, end)
 
     def sequence(self, event: yaml.SequenceStartEvent, depth: int) -> Sequence:
         node = Sequence(_start(event))

@@ -37,6 +37,12 @@ def _name(value: str) -> str:
     return value
 
 
+def _version(value: object) -> object:
+    if type(value) is not int or value != 1:
+        raise PydanticCustomError("version", "must be 1, the only version of this format")
+    return value
+
+
 def _unique(values: list[Any]) -> list[Any]:
     twice = sorted({str(value) for value in values if values.count(value) > 1})
     if twice:
@@ -64,6 +70,7 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+Version = Annotated[int, BeforeValidator(_version), WithJsonSchema({"const": 1})]
 LiteralName = Annotated[str, AfterValidator(_name)]
 LiteralNames = Annotated[list[LiteralName], AfterValidator(_unique)]
 Commands = Annotated[list[Command], AfterValidator(_unique), Field(min_length=1)]
@@ -289,7 +296,7 @@ class RawLimits(Raw):
 class RawSpec(Raw):
     """Who may see which rows of a Postgres database, for rlsgen to enforce."""
 
-    version: Literal[1] = Field(description="The version of this format.", examples=[1])
+    version: Version = Field(description="The version of this format.", examples=[1])
     context: dict[str, RawField] = Field(
         min_length=1,
         description="The facts that a conversation carries about its user, written userContext.<name> in filters.",

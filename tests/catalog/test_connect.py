@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -33,8 +34,8 @@ def uri(database: Database, scheme: str) -> str:
     return f"{scheme}://{parts['user']}@/{parts['dbname']}?{query}"
 
 
-def current(connection: psycopg.Connection[object]) -> tuple[object, ...] | None:
-    return connection.execute("SELECT current_database(), current_user::text").fetchone()  # type: ignore[return-value]
+def current(connection: psycopg.Connection[Any]) -> tuple[str, str] | None:
+    return connection.execute("SELECT current_database(), current_user::text").fetchone()
 
 
 @pytest.mark.parametrize(
@@ -209,10 +210,11 @@ def standby(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
         owner = pwd.getpwuid(made.data.stat().st_uid)
         log = made.data / "standby.log"
         command = ["-D", str(made.data), "-o", f"-p {made.port} -k {made.data} -h ''", "-l", str(log), "-w"]
-        run = {"check": True, "cwd": "/", "stdout": subprocess.DEVNULL}
+        user: dict[str, Any] = {}
         if os.geteuid() == 0:
-            run |= {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
-        subprocess.run([str(made.binaries / "pg_ctl"), "start", *command], **run)  # type: ignore[call-overload]
+            user = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+        program = made.binaries / "pg_ctl"
+        subprocess.run([str(program), "start", *command], check=True, cwd="/", stdout=subprocess.DEVNULL, **user)
         yield made.dsn()
 
 
@@ -247,12 +249,12 @@ def pgbouncer(database: Database, directory: Path, mode: str) -> Iterator[str]:
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
         f"pool_mode = {mode}\nlogfile = {directory}/log\nmax_client_conn = 20\ndefault_pool_size = 2\n"
     )
-    arguments: dict[str, object] = {}
+    user: dict[str, Any] = {}
     if os.geteuid() == 0:
         for each in (directory, configuration):
             shutil.chown(each, "nobody")
-        arguments = {"user": "nobody"}
-    process = subprocess.Popen([program, "-q", str(configuration)], cwd="/", **arguments)  # type: ignore[call-overload]
+        user = {"user": "nobody"}
+    process = subprocess.Popen([program, "-q", str(configuration)], cwd="/", **user)
     try:
         dsn = f"host=127.0.0.1 port={port} dbname=bounced user={OWNER}"
         deadline = time.monotonic() + 20

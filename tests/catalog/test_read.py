@@ -180,7 +180,7 @@ def test_a_statement_timeout(database: Database) -> None:
 def _twist(connection: Connection) -> None:
     """Settings that change what Postgres shows, and objects in front of its own."""
     for statement in (
-        "SET search_path = shop, public, pg_temp",
+        "SET search_path = pg_temp, shop, pg_catalog, public",
         "SET quote_all_identifiers = on",
         "SET standard_conforming_strings = off",
         "SET DateStyle = 'German'",
@@ -210,7 +210,7 @@ def test_the_sessions_settings_change_nothing(shapes: Shapes, catalog: Catalog) 
         "note = E'back\\\\slash'",
         "bytes = '\\xff'::bytea",
         "(SELECT count(*) FROM public.plain) > 0",
-        '"MixedCase" = 1.1::float8',
+        "\"MixedCase\" = float8 '1.1'",
         "price > 1000.5::money",
     ],
 )

@@ -240,13 +240,13 @@ def test_equal_texts_are_equal_wherever_they_stand() -> None:
     assert hash(one) == hash(two)
 
 
-WORDS = st.sampled_from(
-    r"""a b.c userContext.orgId userContext . * , ( ) [ ] ; : :: = < <> + - || ->> @> ~ ! NOT AND OR IN ANY ALL SELECT FROM
-    WHERE JOIN ON AS WITH UNION EXCEPT VALUES INTO ORDER BY GROUP HAVING LIMIT OFFSET FETCH FOR UPDATE OVER FILTER WINDOW
-    CASE WHEN THEN ELSE END IS NULL DISTINCT BETWEEN LIKE ESCAPE SIMILAR TO EXISTS ARRAY ROW CAST COLLATE AT TIME ZONE
-    DEFAULT true 1 1.5 'x' E'\\' $$ $$a$$ $1 "x" U&'a' -- /* */ ' " count(*) f(a) t.* operator(pg_catalog.=)""".split()
-    + ["\n"]
-)
+VOCABULARY = r"""
+a b.c userContext.orgId userContext . * , ( ) [ ] ; : :: = < <> + - || ->> @> ~ ! NOT AND OR IN ANY ALL SELECT FROM
+WHERE JOIN ON AS WITH UNION EXCEPT VALUES INTO ORDER BY GROUP HAVING LIMIT OFFSET FETCH FOR UPDATE OVER FILTER
+WINDOW CASE WHEN THEN ELSE END IS NULL DISTINCT BETWEEN LIKE ESCAPE SIMILAR TO EXISTS ARRAY ROW CAST COLLATE AT TIME
+ZONE DEFAULT true 1 1.5 'x' E'\\' $$ $$a$$ $1 "x" U&'a' -- /* */ ' " count(*) f(a) t.* operator(pg_catalog.=)
+"""
+WORDS = st.sampled_from([*VOCABULARY.split(), "\n"])
 SOUP = st.lists(WORDS, max_size=14).map(" ".join)
 LEAVES = st.sampled_from(
     ["a", "t.b", '"A b"', "userContext.orgId", "1", "'x'", "E'\\n'", "NULL", "true", "f(a, b)", "ARRAY[1, 2]"]

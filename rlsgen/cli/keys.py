@@ -1,0 +1,131 @@
+"""rlsgen keys and token: signing keys of a database, and a token minted by hand."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from rlsgen.catalog.connect import open_connection
+from rlsgen.cli.options import DEFAULT_SPEC, Dsn, OutputFormat, SigningKeyText, SpecPath
+from rlsgen.cli.output import Exit, Format, err, out, show_table, write
+from rlsgen.errors import InvalidContext
+from rlsgen.provision.keys import create_key, list_keys, retire, rotate
+from rlsgen.runtime.token import DEFAULT_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS, SigningKey, mint
+from rlsgen.spec.load import load_spec
+from rlsgen.spec.model import ContextField, Spec
+
+keys = typer.Typer(no_args_is_help=True, help="Signing keys of a database: several may be valid at once.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(keys, name="keys", epilog="A rotation: rlsgen keys rotate, deploy the new key, rlsgen keys retire OLD")
+    app.command(epilog="Example: rlsgen token --context organisationId=1 --context userId=user_1")(token)
+
+
+@keys.command(epilog="Example: export RLSGEN_SIGNING_KEY=$(rlsgen keys create)")
+def create(dsn: Dsn = None, format: OutputFormat = Format.text) -> int:  # noqa: A002
+    """Make a signing key and print it, once. The database keeps what verifies, not the key."""
+    with open_connection(dsn) as connection:
+        return _show(create_key(connection), format)
+
+
+@keys.command("rotate", epilog="Example: rlsgen keys rotate")
+def rotate_(dsn: Dsn = None, format: OutputFormat = Format.text) -> int:  # noqa: A002
+    """Make a new key beside the old ones, which stay valid until you retire them. In a copied database also a new seal."""
+    with open_connection(dsn) as connection:
+        return _show(rotate(connection), format)
+
+
+def _show(key: SigningKey, format: Format) -> int:  # noqa: A002
+    if format is Format.json:
+        write(json.dumps({"kid": key.kid, "signing_key": key.reveal()}))
+    else:
+        write(key.reveal())
+        err().print(f"key {key.kid}: shown this once; keep it where your secrets are, as RLSGEN_SIGNING_KEY")
+    return Exit.FINE
+
+
+@keys.command("list", epilog="Example: rlsgen keys list --format json")
+def list_(dsn: Dsn = None, format: OutputFormat = Format.text) -> int:  # noqa: A002
+    """Show which keys there are; nothing secret."""
+    with open_connection(dsn) as connection:
+        found = list_keys(connection)
+    rows = [
+        {"kid": key.kid, "created": key.created_at.isoformat(timespec="seconds"), "age_days": key.age.days,
+         "state": "valid" if key.valid else "retired", "copied": key.copied}
+        for key in found
+    ]  # fmt: skip
+    if format is Format.json:
+        write(json.dumps({"keys": rows}, indent=1))
+        return Exit.FINE
+    if not rows:
+        out().print("There are no keys: make one with rlsgen keys create.")
+        return Exit.FINE
+    cells = [[str(row["kid"]), str(row["state"]), str(row["created"]), f"{row['age_days']} days",
+              "made on another server: rotate and retire it" if row["copied"] else ""] for row in rows]  # fmt: skip
+    show_table("Signing keys", ["key", "state", "created", "age", "note"], cells)
+    return Exit.FINE
+
+
+@keys.command("retire", epilog="Example: rlsgen keys retire 3f9c2a71b0de")
+def retire_(
+    kid: Annotated[str, typer.Argument(help="The key's id, as `rlsgen keys list` shows it.")],
+    dsn: Dsn = None,
+    force: Annotated[bool, typer.Option("--force", help="Even if it is the last one: no conversation can start then.")] = False,
+) -> int:
+    """Stop taking tokens that a key signed, at once."""
+    with open_connection(dsn) as connection:
+        retire(connection, kid, force=force)
+    out().print(f"Key {kid} is retired.")
+    return Exit.FINE
+
+
+def token(
+    signing_key: SigningKeyText,
+    context: Annotated[
+        list[str] | None,
+        typer.Option("--context", "-c", metavar="FIELD=VALUE", help="A context field, repeatable; arrays as JSON: 'ids=[1,2]'."),
+    ] = None,
+    spec: SpecPath = DEFAULT_SPEC,
+    lifetime: Annotated[
+        int, typer.Option(min=1, max=MAX_LIFETIME_SECONDS, help="Seconds until it expires.")
+    ] = DEFAULT_LIFETIME_SECONDS,
+) -> int:
+    """Mint a context token for psql or a script: BEGIN; SELECT rlsgen.set_context('…');"""
+    declared = load_spec(spec)
+    values = read_context(declared, context or [])
+    write(mint(SigningKey.parse(signing_key), declared.context, values, lifetime_seconds=lifetime))
+    return Exit.FINE
+
+
+def read_context(spec: Spec, entries: list[str]) -> dict[str, object]:
+    """`field=value` texts as values of the fields' types.
+
+    Raises:
+        InvalidContext: an entry has no `=`, names no field, or names one twice.
+    """
+    values: dict[str, object] = {}
+    for entry in entries:
+        name, separator, text = entry.partition("=")
+        field = spec.field(name)
+        if not separator or field is None:
+            known = ", ".join(each.name for each in spec.context)
+            raise InvalidContext(f"--context {name}: no such field", field=name, hint=f"write FIELD=VALUE; fields: {known}")
+        if field.name in values:
+            raise InvalidContext(f"--context {field.name} is given twice", field=field.name)
+        values[field.name] = _value(field, text)
+    return values
+
+
+def _value(field: ContextField, text: str) -> object:
+    """Numbers, booleans and arrays are JSON; everything else is text as it stands."""
+    if field.array or field.base in ("integer", "bigint", "boolean"):
+        try:
+            value: object = json.loads(text)
+        except ValueError as error:
+            raise InvalidContext(f"{field.name}: {text} is no {field.type}", field=field.name) from error
+        return value
+    return text

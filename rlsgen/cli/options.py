@@ -1,0 +1,34 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rlsgen.cli.output import Format
+
+Dsn = Annotated[
+    str | None,
+    typer.Option(
+        "--dsn",
+        envvar=["RLSGEN_DSN", "DATABASE_URL"],
+        show_envvar=True,
+        help="The database, as its owner: postgresql://user@host/db or 'host=… dbname=…'. Without it, PG* variables decide.",
+    ),
+]
+SpecPath = Annotated[
+    Path, typer.Option("--spec", help="The tenant-scoping spec.", dir_okay=True, envvar="RLSGEN_SPEC", show_default=True)
+]
+OutputFormat = Annotated[Format, typer.Option("--format", help="text for people, json for machines.")]
+SigningKeyText = Annotated[
+    str,
+    typer.Option(
+        "--signing-key",
+        envvar="RLSGEN_SIGNING_KEY",
+        show_envvar=True,
+        help="What `rlsgen keys create` printed. Better in the variable: other users can see command lines.",
+    ),
+]
+DEFAULT_SPEC = Path("policies.yaml")

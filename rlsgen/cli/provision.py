@@ -1,0 +1,209 @@
+"""rlsgen check, plan, apply and destroy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import psycopg
+import typer
+
+from rlsgen.catalog.connect import open_connection, require_writable_session
+from rlsgen.catalog.read import read_catalog
+from rlsgen.cli.options import DEFAULT_SPEC, Dsn, OutputFormat, SpecPath
+from rlsgen.cli.output import Exit, Format, PlanFormat, out, progress, show_plan, show_problems, write
+from rlsgen.errors import Problem, RlsgenError, SpecError
+from rlsgen.identifiers import Name
+from rlsgen.provision.apply import Patience, apply, check_plan, exclusive, execute, make_plan
+from rlsgen.provision.destroy import destroy_plan
+from rlsgen.provision.diff import search_path
+from rlsgen.provision.plan import Hazard, Plan
+from rlsgen.provision.reindex import make_indexes
+from rlsgen.spec.load import load_spec
+from rlsgen.spec.model import Spec
+from rlsgen.spec.names import parse_relation
+
+Allow = Annotated[
+    list[str] | None,
+    typer.Option("--allow", metavar="HAZARD", help=f"Allow a hazard by name, repeatable: {', '.join(Hazard)}."),
+]
+LockTimeout = Annotated[
+    float, typer.Option("--lock-timeout", min=0.001, help="Seconds to wait for a lock before giving way and trying again.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog="Example: rlsgen check --dsn postgresql://owner@localhost/shop")(check)
+    app.command(epilog="Examples: rlsgen plan · rlsgen plan --format sql > policies.sql · rlsgen plan --out plan.json")(plan)
+    app.command("apply", epilog="Examples: rlsgen apply · rlsgen apply plan.json · rlsgen apply --allow PUBLIC_REVOKE")(apply_)
+    app.command(epilog="Examples: rlsgen destroy --yes · rlsgen destroy --table public.orders")(destroy)
+
+
+def check(dsn: Dsn = None, spec: SpecPath = DEFAULT_SPEC, format: OutputFormat = Format.text) -> int:  # noqa: A002
+    """Does the spec fit the database? Needs no data and changes nothing.
+
+    Exit codes: 0 it fits, 1 it does not.
+    """
+    try:
+        declared = load_spec(spec)
+        with open_connection(dsn) as connection:
+            made = make_plan(connection, declared)
+    except SpecError as error:
+        if format is Format.json:
+            write(json.dumps({"problems": [_problem(each) for each in error.problems], "advice": []}, indent=1))
+            return Exit.FAILED
+        raise
+    if format is Format.json:
+        write(json.dumps({"problems": [], "advice": [_problem(each) for each in made.advice]}, indent=1))
+        return Exit.FINE
+    show_problems(made.advice, "yellow")
+    scoped = sum(table.access == "scoped" for table in declared.tables)
+    out().print(f"{spec} fits the database: {len(declared.tables)} tables, {scoped} of them scoped.")
+    return Exit.FINE
+
+
+def _problem(problem: Problem) -> dict[str, object]:
+    at = problem.position
+    place = {"file": at.file, "line": at.line, "column": at.column} if at else {}
+    return {**place, "message": problem.message, "hint": problem.hint}
+
+
+def plan(
+    dsn: Dsn = None,
+    spec: SpecPath = DEFAULT_SPEC,
+    out_file: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Save the plan for `apply FILE`.")] = None,
+    format: Annotated[PlanFormat, typer.Option("--format", help="text, json, or sql for psql and migration tools.")] = PlanFormat.text,  # noqa: A002
+) -> int:
+    """What would apply do? Reads the database in one snapshot and changes nothing.
+
+    Exit codes: 0 nothing to do, 1 failed, 3 there are changes.
+    """
+    declared = load_spec(spec)
+    with open_connection(dsn) as connection:
+        made = make_plan(connection, declared)
+    if out_file is not None:
+        _save(made, out_file)
+    match format:
+        case PlanFormat.json:
+            write(made.to_json())
+        case PlanFormat.sql:
+            write(made.to_sql())
+        case PlanFormat.text:
+            show_plan(made.to_text())
+            show_problems(made.advice, "yellow")
+    return Exit.DIFFERENCES if made.transactions else Exit.FINE
+
+
+def _save(made: Plan, file: Path) -> None:
+    try:
+        file.write_text(made.to_json() + "\n", encoding="utf-8")
+    except OSError as error:
+        raise RlsgenError(f"cannot write {file}: {error.strerror}") from error
+
+
+def apply_(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A saved plan: applied only if it is still the plan.")] = None,
+    dsn: Dsn = None,
+    spec: SpecPath = DEFAULT_SPEC,
+    allow: Allow = None,
+    indexes: Annotated[bool, typer.Option("--indexes", help="Also make the indexes that filters want, CONCURRENTLY.")] = False,
+    single_transaction: Annotated[
+        bool, typer.Option("--single-transaction", help="All or nothing, under all locks at once: for small databases.")
+    ] = False,
+    lock_timeout: LockTimeout = Patience().lock_timeout,
+    lock_attempts: Annotated[int, typer.Option(min=1, help="How often to try for a lock.")] = Patience().attempts,
+    format: OutputFormat = Format.text,  # noqa: A002
+) -> int:
+    """Make the database as the spec says, table by table, each in one short transaction.
+
+    Safe to interrupt and to run again: a second apply finds nothing to do.
+
+    Exit codes: 0 done, 1 failed, 4 a hazard was not allowed.
+    """
+    declared = load_spec(spec)
+    allowed = _allowed(allow)
+    expected = _fingerprint(file) if file else None
+    patience = Patience(lock_timeout=lock_timeout, attempts=lock_attempts)
+    with open_connection(dsn) as connection:
+        with progress() as bar:
+            outcome = apply(
+                connection, declared, allow=allowed, expected=expected,
+                single_transaction=single_transaction, patience=patience, progress=bar,
+            )  # fmt: skip
+            made = make_indexes(connection, declared, bar) if indexes else []
+    if format is Format.json:
+        done = json.loads(outcome.plan.to_json())
+        write(json.dumps({**done, "indexes": made, "retries": outcome.retries}, ensure_ascii=False, indent=1))
+        return Exit.FINE
+    changes = len(list(outcome.plan.steps))
+    if changes:
+        out().print(f"Applied {changes} changes in {len(outcome.plan.transactions)} transactions.")
+    else:
+        out().print("No changes: the database is as the spec says.")
+    for label in made:
+        out().print(f"Made {label}.")
+    if not indexes:
+        show_problems(outcome.plan.advice, "yellow")
+    return Exit.FINE
+
+
+def _allowed(names: list[str] | None) -> set[str]:
+    """Hazards from `--allow A --allow B` or `--allow A,B`."""
+    allowed = {part.strip().upper() for name in names or [] for part in name.split(",") if part.strip()}
+    unknown = sorted(allowed - set(Hazard))
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}: no such hazard; there are {', '.join(Hazard)}")
+    return allowed
+
+
+def _fingerprint(file: Path) -> str:
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        return str(document["fingerprint"])
+    except OSError as error:
+        raise RlsgenError(f"cannot read {file}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise RlsgenError(f"{file} is no saved plan", hint="make one with: rlsgen plan --out FILE") from error
+
+
+def destroy(
+    dsn: Dsn = None,
+    spec: SpecPath = DEFAULT_SPEC,
+    table: Annotated[str | None, typer.Option("--table", help="Only this table, as SQL names it: orders, billing.\"Line\".")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")] = False,
+    lock_timeout: LockTimeout = Patience().lock_timeout,
+) -> int:
+    """Give back what stood before: grants, then row security, then policies. Signing keys are gone afterwards.
+
+    Exit codes: 0 done, 1 failed.
+    """
+    declared = load_spec(spec)
+    with open_connection(dsn) as connection:
+        require_writable_session(connection)
+        with exclusive(connection):
+            made = _destroy_plan(connection, declared, table)
+            if dry_run:
+                show_plan(made.to_text())
+                return Exit.FINE
+            if not yes:
+                show_plan(made.to_text())
+                typer.confirm("Give all of this back?", abort=True, err=True)
+            check_plan(made, (), None)
+            with progress() as bar:
+                execute(connection, made, patience=Patience(lock_timeout=lock_timeout), progress=bar)
+    out().print(f"Gave back what stood before: {len(list(made.steps))} changes.")
+    return Exit.FINE
+
+
+def _destroy_plan(connection: psycopg.Connection[Any], declared: Spec, table: str | None) -> Plan:
+    catalog = read_catalog(connection, declared.conversation)
+    name = None
+    if table is not None:
+        ref = parse_relation(table)
+        schemas = [ref.schema] if ref.schema else list(declared.schemas)
+        found = [each for schema in schemas if (each := Name(schema, ref.name)) in catalog.relations]
+        name = found[0] if found else Name(schemas[0], ref.name)
+    return destroy_plan(catalog, declared.conversation, search_path(declared), name)
