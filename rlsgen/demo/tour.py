@@ -137,7 +137,7 @@ def _attack(connection: psycopg.Connection[Any], spec: Spec, key: SigningKey) ->
          "SELECT count(*) FROM (SELECT set_config('app.organisation_id', '2', true)) AS s, orders"),
         ("an expired token", stale, "SELECT count(*) FROM orders"),
         ("a second context in one transaction", token, fill("SELECT rlsgen.set_context({})", literal(token))),
-        (f"order {theirs} of {other.organisation}, by its id", token, f"SELECT * FROM orders WHERE id = {int(theirs)}"),
+        (f"order {theirs} of {other.organisation}, by its id", token, fill("SELECT * FROM orders WHERE id = {}", literal(theirs))),
         ("a hidden table", token, "SELECT * FROM api_keys"),
         ("a hidden column", token, "SELECT password_hash FROM users"),
         ("a partition, past the policies of its parent", token, _partition(connection)),

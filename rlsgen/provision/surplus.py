@@ -144,7 +144,7 @@ class Surplus:
                 yield Problem(
                     f"{relation.name} is {state}, but everybody may read it through PUBLIC",
                     position,
-                    f"as {display(relation.owner)}: grant SELECT to the roles that need it, then revoke it from PUBLIC",
+                    f"as {display(relation.owner)}: grant it to the roles that need it, then revoke it from PUBLIC",
                 )
             elif self._public_on(relation) and not self.may_change(relation.owner):
                 yield self._not_mine(f"PUBLIC holds privileges on {relation.name}", relation.owner)
