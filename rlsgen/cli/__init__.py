@@ -9,7 +9,11 @@ def main() -> None:
     """Run `rlsgen`; exits with 0 fine, 1 failed, 2 usage, 3 differences or findings, 4 hazard refused."""
     try:
         from rlsgen.cli.app import run  # noqa: PLC0415  (the runtime installs without typer, rich and jinja2)
-    except ModuleNotFoundError as missing:
-        print(f"rlsgen: the command line needs {missing.name}: pip install 'rlsgen[cli]'", file=sys.stderr)
+    except ImportError as missing:
+        if missing.name is not None and missing.name.partition(".")[0] == "rlsgen":
+            raise
+        # psycopg without libpq raises it too, over several lines.
+        reason = str(missing).partition("\n")[0]
+        print(f"rlsgen: the command line cannot start: {reason}\n    pip install 'rlsgen[cli]'", file=sys.stderr)
         sys.exit(1)
     sys.exit(run())

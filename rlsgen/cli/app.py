@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -10,14 +11,15 @@ from typing import Annotated
 import typer
 
 from rlsgen import __version__
+from rlsgen.catalog.connect import driver_errors
 from rlsgen.cli import demo, keys, provision, schema
-from rlsgen.cli.output import Exit, err, show_error
+from rlsgen.cli.output import Exit, err, examples, show_error, show_usage
 from rlsgen.errors import RlsgenError
 
 app = typer.Typer(
     name="rlsgen",
     help="Declare who may see which rows; Postgres enforces it, whatever SQL a language model writes.",
-    epilog="Start with: rlsgen demo. On your own database: rlsgen check, rlsgen plan, rlsgen apply.",
+    epilog=examples("rlsgen demo", "rlsgen check && rlsgen plan", "rlsgen apply"),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -46,26 +48,27 @@ schema.register(app)
 
 def run() -> int:
     """Run the command line and return its exit code."""
+    # Whoever stops it politely gets the same clean end as Ctrl-C: a rolled-back transaction, no server left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a locale without "é" must not stop anything
     try:
-        code = app(standalone_mode=False)
+        with driver_errors("go on"):
+            code = app(prog_name="rlsgen", standalone_mode=False)
         sys.stdout.flush()
     except RlsgenError as error:
         return show_error(error)
-    except typer.Exit as exit_:
-        return exit_.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        err().print("interrupted; what was committed stands, and `rlsgen plan` shows what is left")
-        return 128 + signal.SIGINT
+    except typer.TyperException as error:
+        return show_usage(error)
+    except typer.Abort:
+        err().print("not confirmed; nothing was changed")
+        return Exit.FAILED
+    except KeyboardInterrupt:
+        code = Exit.INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.FAILED
-    except _usage_errors() as error:
-        error.show()
-        return int(error.exit_code)
+    if code == Exit.INTERRUPTED:  # typer makes it of a KeyboardInterrupt
+        err().print("rlsgen: interrupted")
     return code if isinstance(code, int) else Exit.FINE
-
-
-def _usage_errors() -> type:
-    from click import ClickException  # noqa: PLC0415
-
-    return ClickException

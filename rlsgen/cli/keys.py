@@ -9,7 +9,7 @@ import typer
 
 from rlsgen.catalog.connect import open_connection
 from rlsgen.cli.options import DEFAULT_SPEC, Dsn, OutputFormat, SigningKeyText, SpecPath
-from rlsgen.cli.output import Exit, Format, err, out, show_table, write
+from rlsgen.cli.output import Exit, Format, err, examples, out, show_table, write, write_json
 from rlsgen.errors import InvalidContext
 from rlsgen.provision.keys import create_key, list_keys, retire, rotate
 from rlsgen.runtime.token import DEFAULT_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS, SigningKey, mint
@@ -22,17 +22,20 @@ keys = typer.Typer(no_args_is_help=True, help="Signing keys of a database: sever
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(keys, name="keys", epilog="A rotation: rlsgen keys rotate, deploy the new key, rlsgen keys retire OLD")
-    app.command(epilog="Example: rlsgen token --context organisationId=1 --context userId=user_1")(token)
+    app.command(epilog=examples(
+        "rlsgen token --context organisationId=1 --context userId=user_1",
+        "psql -c \"BEGIN; SELECT rlsgen.set_context('$(rlsgen token -c organisationId=1 -c userId=user_1)'); SELECT …\"",
+    ))(token)  # fmt: skip
 
 
-@keys.command(epilog="Example: export RLSGEN_SIGNING_KEY=$(rlsgen keys create)")
+@keys.command(epilog=examples("export RLSGEN_SIGNING_KEY=$(rlsgen keys create)"))
 def create(dsn: Dsn = None, format: OutputFormat = Format.text) -> int:  # noqa: A002
     """Make a signing key and print it, once. The database keeps what verifies, not the key."""
     with open_connection(dsn) as connection:
         return _show(create_key(connection), format)
 
 
-@keys.command("rotate", epilog="Example: rlsgen keys rotate")
+@keys.command("rotate", epilog=examples("rlsgen keys rotate"))
 def rotate_(dsn: Dsn = None, format: OutputFormat = Format.text) -> int:  # noqa: A002
     """Make a new key beside the old ones, which stay valid until you retire them. In a copied database also a new seal."""
     with open_connection(dsn) as connection:
@@ -41,14 +44,14 @@ def rotate_(dsn: Dsn = None, format: OutputFormat = Format.text) -> int:  # noqa
 
 def _show(key: SigningKey, format: Format) -> int:  # noqa: A002
     if format is Format.json:
-        write(json.dumps({"kid": key.kid, "signing_key": key.reveal()}))
+        write_json({"kid": key.kid, "signing_key": key.reveal()})
     else:
         write(key.reveal())
         err().print(f"key {key.kid}: shown this once; keep it where your secrets are, as RLSGEN_SIGNING_KEY")
     return Exit.FINE
 
 
-@keys.command("list", epilog="Example: rlsgen keys list --format json")
+@keys.command("list", epilog=examples("rlsgen keys list", "rlsgen keys list --format json"))
 def list_(dsn: Dsn = None, format: OutputFormat = Format.text) -> int:  # noqa: A002
     """Show which keys there are; nothing secret."""
     with open_connection(dsn) as connection:
@@ -59,7 +62,7 @@ def list_(dsn: Dsn = None, format: OutputFormat = Format.text) -> int:  # noqa: 
         for key in found
     ]  # fmt: skip
     if format is Format.json:
-        write(json.dumps({"keys": rows}, indent=1))
+        write_json({"keys": rows})
         return Exit.FINE
     if not rows:
         out().print("There are no keys: make one with rlsgen keys create.")
@@ -70,16 +73,20 @@ def list_(dsn: Dsn = None, format: OutputFormat = Format.text) -> int:  # noqa: 
     return Exit.FINE
 
 
-@keys.command("retire", epilog="Example: rlsgen keys retire 3f9c2a71b0de")
+@keys.command("retire", epilog=examples("rlsgen keys retire 3f9c2a71b0de"))
 def retire_(
     kid: Annotated[str, typer.Argument(help="The key's id, as `rlsgen keys list` shows it.")],
     dsn: Dsn = None,
     force: Annotated[bool, typer.Option("--force", help="Even if it is the last one: no conversation can start then.")] = False,
+    format: OutputFormat = Format.text,  # noqa: A002
 ) -> int:
     """Stop taking tokens that a key signed, at once."""
     with open_connection(dsn) as connection:
         retire(connection, kid, force=force)
-    out().print(f"Key {kid} is retired.")
+    if format is Format.json:
+        write_json({"retired": kid})
+    else:
+        out().print(f"Key {kid} is retired.")
     return Exit.FINE
 
 
@@ -112,8 +119,9 @@ def read_context(spec: Spec, entries: list[str]) -> dict[str, object]:
         name, separator, text = entry.partition("=")
         field = spec.field(name)
         if not separator or field is None:
-            known = ", ".join(each.name for each in spec.context)
-            raise InvalidContext(f"--context {name}: no such field", field=name, hint=f"write FIELD=VALUE; fields: {known}")
+            fields = ", ".join(each.name for each in spec.context)
+            what = "no such field" if separator else "no value"
+            raise InvalidContext(f"--context {name}: {what}", field=name, hint=f"write FIELD=VALUE; fields: {fields}")
         if field.name in values:
             raise InvalidContext(f"--context {field.name} is given twice", field=field.name)
         values[field.name] = _value(field, text)
@@ -126,6 +134,6 @@ def _value(field: ContextField, text: str) -> object:
         try:
             value: object = json.loads(text)
         except ValueError as error:
-            raise InvalidContext(f"{field.name}: {text} is no {field.type}", field=field.name) from error
+            raise InvalidContext(f"--context {field.name}: this is no {field.type}", field=field.name) from error
         return value
     return text

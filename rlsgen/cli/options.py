@@ -8,6 +8,12 @@ from typing import Annotated
 import typer
 
 from rlsgen.cli.output import Format
+from rlsgen.provision.plan import Hazard
+
+
+def _hazards(incomplete: str) -> list[tuple[str, str]]:
+    return [(str(each), each.meaning) for each in Hazard if each.startswith(incomplete.upper())]
+
 
 Dsn = Annotated[
     str | None,
@@ -30,5 +36,17 @@ SigningKeyText = Annotated[
         show_envvar=True,
         help="What `rlsgen keys create` printed. Better in the variable: other users can see command lines.",
     ),
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        metavar="HAZARD",
+        autocompletion=_hazards,
+        help=f"Allow a hazard by name, repeatable: {', '.join(Hazard)}.",
+    ),
+]
+LockTimeout = Annotated[
+    float, typer.Option("--lock-timeout", min=0.001, help="Seconds to wait for a lock before giving way and trying again.")
 ]
 DEFAULT_SPEC = Path("policies.yaml")

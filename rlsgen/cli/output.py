@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import IntEnum, StrEnum
 
+import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +25,7 @@ class Exit(IntEnum):
     USAGE = 2
     DIFFERENCES = 3
     HAZARD = 4
+    INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 class Format(StrEnum):
@@ -52,8 +54,27 @@ def err() -> Console:
 
 
 def write(text: str) -> None:
-    """A result for machines or files, exactly as it is."""
+    """A result, as it is."""
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def write_json(document: object) -> None:
+    """A result for machines: in ASCII, so that it is valid in every locale and harmless on every terminal."""
+    write(json.dumps(document, indent=1, default=str))
+
+
+def printable(text: str) -> str:
+    """Text that only prints: characters that could steer a terminal or turn the reading direction become escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each in "\n\t" or each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
+def examples(*commands: str) -> str:
+    """The end of a help text. (Typer joins single lines.)"""
+    return "\n\n".join(["Examples:", *commands])
 
 
 _STYLES = {"+": "green", "-": "red", "~": "yellow"}
@@ -62,10 +83,22 @@ _STYLES = {"+": "green", "-": "red", "~": "yellow"}
 def show_plan(text: str) -> None:
     """A plan for people: signs in colour, hazards in bold."""
     console = out()
-    for line in text.splitlines():
+    if not console.is_terminal:
+        write(printable(text))
+        return
+    for line in printable(text).splitlines():
         style = _STYLES.get(line.lstrip()[:1], "") if line.startswith("  ") else ""
         style = "bold red" if line.startswith("Hazard ") else style
         console.print(Text(line, style=style))
+
+
+def show_sql(text: str) -> None:
+    """SQL exactly as it is for psql and files; on a terminal, what only prints."""
+    if sys.stdout.isatty():
+        write(printable(text))
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode())  # UTF-8 whatever the locale: a replaced character would be another name
 
 
 def show_problems(problems: Iterable[Problem], style: str = "red") -> None:
@@ -73,9 +106,14 @@ def show_problems(problems: Iterable[Problem], style: str = "red") -> None:
     console = err()
     for problem in problems:
         where = f"{problem.position}: " if problem.position else ""
-        console.print(Text.assemble((where, "bold"), (problem.message, style)))
+        console.print(Text.assemble((_indented(where), "bold"), (_indented(problem.message), style)))
         if problem.hint:
-            console.print(Text(f"    {problem.hint}", style="dim"))
+            console.print(Text(f"    {_indented(problem.hint)}", style="dim"))
+
+
+def _indented(text: str) -> str:
+    """Lines after the first one step in, so that a line break in a name forges no message of its own."""
+    return printable(text).replace("\n", "\n    ")
 
 
 def show_error(error: RlsgenError) -> Exit:
@@ -85,10 +123,21 @@ def show_error(error: RlsgenError) -> Exit:
         number = len(error.problems)
         err().print(f"{number} problem{'s' if number > 1 else ''}; nothing was changed")
         return Exit.FAILED
-    err().print(Text.assemble(("rlsgen: ", "bold"), (error.message, "red")))
+    err().print(Text.assemble(("rlsgen: ", "bold"), (_indented(error.message), "red")))
     if error.hint:
-        err().print(Text(f"    {error.hint}", style="dim"))
+        err().print(Text(f"    {_indented(error.hint)}", style="dim"))
     return Exit.HAZARD if isinstance(error, HazardRefused) else Exit.FAILED
+
+
+def show_usage(error: typer.TyperException) -> Exit:
+    """How a command is to be called; without any arguments, its help has been printed already."""
+    context = getattr(error, "ctx", None)
+    message = error.format_message()
+    if message.strip():
+        err().print(Text.assemble(("rlsgen: ", "bold"), (_indented(message), "red")))
+        if context is not None:
+            err().print(Text(f"    see {context.command_path} --help", style="dim"))
+    return Exit.USAGE
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -96,14 +145,22 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
     console = out()
     if not console.is_terminal:
         for row in rows:
-            write("\t".join(row))
+            write(printable("\t".join(row)))
         return
     table = Table(title=title, title_justify="left")
     for column in columns:
         table.add_column(column)
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    console.print(table, markup=True)
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    console.print(table, soft_wrap=False)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A sign of life on a terminal while something takes its time."""
+    console = err()
+    with console.status(what) if console.is_terminal else nullcontext():
+        yield
 
 
 class Bar:
@@ -111,17 +168,17 @@ class Bar:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._task = progress.add_task("starting", total=None)
+        self._task = progress.add_task("reading the database", total=None)
 
     def __call__(self, title: str, done: int, total: int) -> None:
         """Say what is being done now."""
-        self._progress.update(self._task, description=escape(title), completed=done, total=total)
+        self._progress.update(self._task, description=printable(title), completed=done, total=total)
 
 
 @contextmanager
 def progress() -> Iterator[Bar]:
     """A progress bar on stderr."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         yield Bar(bar)

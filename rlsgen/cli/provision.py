@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,8 +13,22 @@ import typer
 
 from rlsgen.catalog.connect import open_connection, require_writable_session
 from rlsgen.catalog.read import read_catalog
-from rlsgen.cli.options import DEFAULT_SPEC, Dsn, OutputFormat, SpecPath
-from rlsgen.cli.output import Exit, Format, PlanFormat, out, progress, show_plan, show_problems, write
+from rlsgen.cli.options import DEFAULT_SPEC, Allow, Dsn, LockTimeout, OutputFormat, SpecPath
+from rlsgen.cli.output import (
+    Exit,
+    Format,
+    PlanFormat,
+    err,
+    examples,
+    out,
+    printable,
+    progress,
+    show_plan,
+    show_problems,
+    show_sql,
+    working,
+    write_json,
+)
 from rlsgen.errors import Problem, RlsgenError, SpecError
 from rlsgen.identifiers import Name
 from rlsgen.provision.apply import Patience, apply, check_plan, exclusive, execute, make_plan
@@ -23,22 +39,33 @@ from rlsgen.provision.reindex import make_indexes
 from rlsgen.spec.load import load_spec
 from rlsgen.spec.model import Spec
 from rlsgen.spec.names import parse_relation
-
-Allow = Annotated[
-    list[str] | None,
-    typer.Option("--allow", metavar="HAZARD", help=f"Allow a hazard by name, repeatable: {', '.join(Hazard)}."),
-]
-LockTimeout = Annotated[
-    float, typer.Option("--lock-timeout", min=0.001, help="Seconds to wait for a lock before giving way and trying again.")
-]
-
+from rlsgen.spec.sqltext import SqlTextError
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command(epilog="Example: rlsgen check --dsn postgresql://owner@localhost/shop")(check)
-    app.command(epilog="Examples: rlsgen plan · rlsgen plan --format sql > policies.sql · rlsgen plan --out plan.json")(plan)
-    app.command("apply", epilog="Examples: rlsgen apply · rlsgen apply plan.json · rlsgen apply --allow PUBLIC_REVOKE")(apply_)
-    app.command(epilog="Examples: rlsgen destroy --yes · rlsgen destroy --table public.orders")(destroy)
+    app.command(epilog=examples(
+        "rlsgen check --dsn postgresql://owner@localhost/shop", "rlsgen check --spec policies.yaml --format json",
+    ))(check)  # fmt: skip
+    app.command(epilog=examples(
+        "rlsgen plan", "rlsgen plan --out plan.json", "rlsgen plan --format sql > policies.sql",
+        "rlsgen plan > /dev/null  (in CI: exit code 3 says that the database is not as the spec says)",
+    ))(plan)  # fmt: skip
+    app.command("apply", epilog=examples(
+        "rlsgen apply --allow PUBLIC_REVOKE --allow PLANNER_STATISTICS", "rlsgen apply plan.json", "rlsgen apply --indexes",
+    ))(apply_)  # fmt: skip
+    app.command(epilog=examples(
+        "rlsgen destroy --dry-run", "rlsgen destroy --yes", "rlsgen destroy --table billing.invoices",
+    ))(destroy)  # fmt: skip
+
+
+@contextmanager
+def _boundary() -> Iterator[None]:
+    """Says where the database stands when somebody stops what changes it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err().print("stopped: what was committed stands and is safe, what ran is rolled back; `rlsgen plan` shows what is left")
+        raise
 
 
 def check(dsn: Dsn = None, spec: SpecPath = DEFAULT_SPEC, format: OutputFormat = Format.text) -> int:  # noqa: A002
@@ -48,15 +75,15 @@ def check(dsn: Dsn = None, spec: SpecPath = DEFAULT_SPEC, format: OutputFormat =
     """
     try:
         declared = load_spec(spec)
-        with open_connection(dsn) as connection:
+        with open_connection(dsn) as connection, working("comparing the spec with the database"):
             made = make_plan(connection, declared)
     except SpecError as error:
         if format is Format.json:
-            write(json.dumps({"problems": [_problem(each) for each in error.problems], "advice": []}, indent=1))
+            write_json({"problems": [_problem(each) for each in error.problems], "advice": []})
             return Exit.FAILED
         raise
     if format is Format.json:
-        write(json.dumps({"problems": [], "advice": [_problem(each) for each in made.advice]}, indent=1))
+        write_json({"problems": [], "advice": [_problem(each) for each in made.advice]})
         return Exit.FINE
     show_problems(made.advice, "yellow")
     scoped = sum(table.access == "scoped" for table in declared.tables)
@@ -81,18 +108,21 @@ def plan(
     Exit codes: 0 nothing to do, 1 failed, 3 there are changes.
     """
     declared = load_spec(spec)
-    with open_connection(dsn) as connection:
+    with open_connection(dsn) as connection, working("comparing the spec with the database"):
         made = make_plan(connection, declared)
     if out_file is not None:
         _save(made, out_file)
     match format:
         case PlanFormat.json:
-            write(made.to_json())
+            write_json(json.loads(made.to_json()))
         case PlanFormat.sql:
-            write(made.to_sql())
+            show_sql(made.to_sql())
         case PlanFormat.text:
             show_plan(made.to_text())
             show_problems(made.advice, "yellow")
+            if made.hazards:
+                allowed = "".join(f" --allow {hazard}" for hazard in made.refused(()))
+                err().print(f"To accept the hazards: rlsgen apply{allowed}")
     return Exit.DIFFERENCES if made.transactions else Exit.FINE
 
 
@@ -126,24 +156,21 @@ def apply_(
     allowed = _allowed(allow)
     expected = _fingerprint(file) if file else None
     patience = Patience(lock_timeout=lock_timeout, attempts=lock_attempts)
-    with open_connection(dsn) as connection:
-        with progress() as bar:
-            outcome = apply(
-                connection, declared, allow=allowed, expected=expected,
-                single_transaction=single_transaction, patience=patience, progress=bar,
-            )  # fmt: skip
-            made = make_indexes(connection, declared, bar) if indexes else []
+    with open_connection(dsn) as connection, _boundary(), progress() as bar:
+        outcome = apply(
+            connection, declared, allow=allowed, expected=expected,
+            single_transaction=single_transaction, patience=patience, progress=bar,
+        )  # fmt: skip
+        made = make_indexes(connection, declared, bar) if indexes else []
     if format is Format.json:
-        done = json.loads(outcome.plan.to_json())
-        write(json.dumps({**done, "indexes": made, "retries": outcome.retries}, ensure_ascii=False, indent=1))
+        write_json({**json.loads(outcome.plan.to_json()), "indexes": made, "retries": outcome.retries})
         return Exit.FINE
-    changes = len(list(outcome.plan.steps))
-    if changes:
-        out().print(f"Applied {changes} changes in {len(outcome.plan.transactions)} transactions.")
+    if outcome.plan.transactions:
+        out().print(_done("Applied", outcome.plan))
     else:
         out().print("No changes: the database is as the spec says.")
     for label in made:
-        out().print(f"Made {label}.")
+        out().print(printable(f"Made {label}."))
     if not indexes:
         show_problems(outcome.plan.advice, "yellow")
     return Exit.FINE
@@ -168,6 +195,12 @@ def _fingerprint(file: Path) -> str:
         raise RlsgenError(f"{file} is no saved plan", hint="make one with: rlsgen plan --out FILE") from error
 
 
+def _done(verb: str, plan: Plan) -> str:
+    changes, transactions = len(list(plan.steps)), len(plan.transactions)
+    plural = "" if transactions == 1 else "s"
+    return f"{verb} {changes} change{'' if changes == 1 else 's'} in {transactions} transaction{plural}."
+
+
 def destroy(
     dsn: Dsn = None,
     spec: SpecPath = DEFAULT_SPEC,
@@ -175,34 +208,47 @@ def destroy(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")] = False,
     lock_timeout: LockTimeout = Patience().lock_timeout,
+    format: OutputFormat = Format.text,  # noqa: A002
 ) -> int:
     """Give back what stood before: grants, then row security, then policies. Signing keys are gone afterwards.
 
-    Exit codes: 0 done, 1 failed.
+    Safe to interrupt and to run again.
+
+    Exit codes: 0 done, 1 failed or not confirmed.
     """
     declared = load_spec(spec)
     with open_connection(dsn) as connection:
-        require_writable_session(connection)
-        with exclusive(connection):
+        with working("reading the database"):
             made = _destroy_plan(connection, declared, table)
-            if dry_run:
-                show_plan(made.to_text())
-                return Exit.FINE
+        if format is Format.text and (dry_run or not yes):
+            show_plan(made.to_text())
+        if not dry_run:
             if not yes:
-                show_plan(made.to_text())
                 typer.confirm("Give all of this back?", abort=True, err=True)
-            check_plan(made, (), None)
-            with progress() as bar:
-                execute(connection, made, patience=Patience(lock_timeout=lock_timeout), progress=bar)
-    out().print(f"Gave back what stood before: {len(list(made.steps))} changes.")
+            _give_back(connection, declared, table, made, Patience(lock_timeout=lock_timeout))
+    if format is Format.json:
+        write_json(json.loads(made.to_json()))
+    elif not dry_run:
+        out().print(_done("Gave back what stood before:", made))
     return Exit.FINE
+
+
+def _give_back(connection: psycopg.Connection[Any], declared: Spec, table: str | None, seen: Plan, patience: Patience) -> None:
+    """Do what was shown, if it is still what is to be done: nobody holds the others up while a person thinks."""
+    require_writable_session(connection)
+    with _boundary(), exclusive(connection), progress() as bar:
+        check_plan(_destroy_plan(connection, declared, table), (), seen.fingerprint)
+        execute(connection, seen, patience=patience, progress=bar)
 
 
 def _destroy_plan(connection: psycopg.Connection[Any], declared: Spec, table: str | None) -> Plan:
     catalog = read_catalog(connection, declared.conversation)
     name = None
     if table is not None:
-        ref = parse_relation(table)
+        try:
+            ref = parse_relation(table)
+        except SqlTextError as error:
+            raise RlsgenError(f"--table {table}: {error}", hint="write it as SQL does: orders, billing.\"Line\"") from error
         schemas = [ref.schema] if ref.schema else list(declared.schemas)
         found = [each for schema in schemas if (each := Name(schema, ref.name)) in catalog.relations]
         name = found[0] if found else Name(schemas[0], ref.name)

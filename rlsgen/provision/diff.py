@@ -262,7 +262,9 @@ class _Differ:
             old = Sql(live.definition.rstrip()) if live else drop
             yield Step("replace" if live else "create", label, desired.create, old, recorded)
         wanted = {self._spec.conversation} if desired.execute else set()
-        held = {grant.grantee for grant in live.grants if grant.grantee != live.owner} if live else {None}
+        held: set[str | None] = (
+            {grant.grantee for grant in live.grants if grant.grantee != live.owner} if live else {None}
+        )
         if held != wanted:
             yield from self._execute(label, signature, held, wanted)
 

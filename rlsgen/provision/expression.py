@@ -15,6 +15,7 @@ from rlsgen.errors import RlsgenError
 from rlsgen.identifiers import Name, Sql, fill
 from rlsgen.spec.filters import expression
 from rlsgen.spec.model import ContextField, FilterText
+from rlsgen.spec.trees import expression_to_sql
 
 _COMPARISONS = {
     pb.AEXPR_OP,
@@ -72,7 +73,7 @@ class Rewriter:
         """
         root = expression(filter_text)
         self._visit(root, inline)
-        return deparse(root)
+        return Sql(expression_to_sql(root))
 
     def _visit(self, node: pb.Node, inline: Callable[[Name], Sql] | None) -> None:
         kind = node.WhichOneof("node")
@@ -127,7 +128,7 @@ class Rewriter:
         parts = [part.string.sval for part in node.column_ref.fields]
         here = [self._scope.relation.schema, self._scope.relation.name]
         if parts[-1] in self._scope.types and parts[:-1] in ([], here[1:], here):
-            return parts[-1]
+            return str(parts[-1])
         return None
 
     def _relation(self, node: pb.Node, inline: Callable[[Name], Sql] | None) -> None:
@@ -141,23 +142,6 @@ class Rewriter:
         visible.range_subselect.alias.aliasname = alias
         visible.range_subselect.alias.colnames.extend(columns)
         node.CopyFrom(visible)
-
-
-def deparse(node: pb.Node) -> Sql:
-    """An expression's tree as SQL, parsed again to be sure that the text means the same tree.
-
-    Raises:
-        RlsgenError: the deparsed text does not parse to the same tree.
-    """
-    result = pb.ParseResult(version=180004)
-    select = result.stmts.add().stmt.select_stmt
-    select.limit_option, select.op = pb.LIMIT_OPTION_DEFAULT, pb.SETOP_NONE
-    select.target_list.add().res_target.val.CopyFrom(node)
-    text = postgast.deparse(result)
-    again = _parse_expression(text.removeprefix("SELECT "))
-    if _without_locations(again) != _without_locations(node):
-        raise RlsgenError(f"this expression does not survive being written out: {text.removeprefix('SELECT ')}")
-    return Sql(text.removeprefix("SELECT "))
 
 
 def column_names(filter_text: FilterText) -> frozenset[str]:
@@ -219,23 +203,3 @@ def _parse_expression(text: str) -> pb.Node:
 def _from_item(text: Sql) -> pb.Node:
     node: pb.Node = postgast.parse(fill("SELECT 1 FROM {}", text)).stmts[0].stmt.select_stmt.from_clause[0]
     return node
-
-
-def _without_locations(node: pb.Node) -> bytes:
-    copy = pb.Node()
-    copy.CopyFrom(node)
-    _clear_locations(copy)
-    return copy.SerializeToString(deterministic=True)
-
-
-_LOCATIONS = {"location", "list_start", "list_end", "stmt_location", "stmt_len", "rexpr_list_start", "rexpr_list_end"}
-
-
-def _clear_locations(message: Message) -> None:
-    for descriptor, value in message.ListFields():
-        if descriptor.message_type is None:
-            if descriptor.name in _LOCATIONS:
-                message.ClearField(descriptor.name)
-        else:
-            for child in [value] if isinstance(value, Message) else value:
-                _clear_locations(child)
