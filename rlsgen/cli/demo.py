@@ -2,57 +2,79 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from rlsgen.cli.options import OutputFormat
-from rlsgen.cli.output import Exit, Format, err, out, write
+from rlsgen.cli.output import Exit, Format, err, examples, out, working, write, write_json
 from rlsgen.errors import RlsgenError
 
 if TYPE_CHECKING:
     from rlsgen.demo.server import Server
-    from rlsgen.demo.tour import Shop, Tour
+    from rlsgen.demo.tour import Answer, Shop, Tour
+
+LINES = 4
+"""Rows of an answer that the table shows."""
+WIDTH = 110
+"""Columns of the tables in a pipe, and at most on a terminal."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog="Examples: rlsgen demo · rlsgen demo --keep --format json · rlsgen demo --stop")(demo)
+    app.command(epilog=examples("rlsgen demo", "rlsgen demo --keep --format json > demo.json", "rlsgen demo --stop"))(
+        demo
+    )
 
 
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the server running; print its DSNs and the signing key.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the server running; print its DSNs and the signing key.")
+    ] = False,
     stop: Annotated[bool, typer.Option("--stop", help="End what --keep left running, and delete it.")] = False,
-    format: OutputFormat = Format.text,  # noqa: A002
+    format: OutputFormat = Format.text,
 ) -> int:
-    """See it happen: a sample shop on embedded Postgres, two organisations, the same questions, and attacks that fail."""
-    from rlsgen.demo import server as servers  # noqa: PLC0415  (needs rlsgen[demo])
-    from rlsgen.demo.tour import make_shop, tour  # noqa: PLC0415
-
+    """See it happen on embedded Postgres: a shop, two organisations, the same questions, and attacks that fail."""
+    if keep and stop:
+        raise typer.BadParameter("--keep and --stop exclude each other")
     if stop:
-        found = servers.find(servers.default_directory())
-        if found is None:
-            err().print("no demo is running")
-            return Exit.FINE
-        found.remove()
-        err().print("the demo's server is stopped and deleted")
-        return Exit.FINE
+        return _stop()
+    from rlsgen.demo.tour import make_shop, tour  # noqa: PLC0415  (--stop needs none of it)
+
     started = time.monotonic()
-    quiet = format is Format.json
-    with _server(keep) as server:
-        shop = make_shop(server)
-        result = tour(shop, lambda text: None if quiet else err().print(f"… {text}"))
-        if quiet:
-            write(_document(shop, result))
-        else:
-            _show(result, time.monotonic() - started)
-            if keep:
-                _show_access(shop, result)
+    with ExitStack() as stack:
+        with working("a Postgres server, a shop, and who may see what: a few seconds"):
+            server = stack.enter_context(_server(keep))
+            shop = make_shop(server)
+            result = tour(shop)
+        if format is Format.json:
+            write_json(_document(shop, result))
+            return Exit.FINE
+        _show(result)
+        out().print(
+            f"\nA server, a shop, a plan, an apply and all of this took {time.monotonic() - started:.1f} seconds."
+        )
+        if keep:
+            _show_access(server, shop, result)
+    return Exit.FINE
+
+
+def _stop() -> int:
+    from rlsgen.demo import server as servers  # noqa: PLC0415  (needs no Postgres)
+
+    stopped = servers.discard(servers.default_directory())
+    err().print("the demo's server is stopped and deleted" if stopped else "no demo is there")
     return Exit.FINE
 
 
@@ -60,61 +82,109 @@ def demo(
 def _server(keep: bool) -> Iterator[Server]:
     from rlsgen.demo import server as servers  # noqa: PLC0415
 
-    if keep:
-        if servers.find(servers.default_directory()) is not None:
-            raise RlsgenError("a demo is still there from before", hint="end it first: rlsgen demo --stop")
-        server = servers.start(servers.default_directory())
-        try:
+    if not keep:
+        with servers.temporary_server() as server:
             yield server
-        except BaseException:
-            server.remove()
-            raise
         return
-    with servers.temporary_server() as server:
-        yield server
+    directory = servers.default_directory()
+    if servers.find(directory) is not None:
+        raise RlsgenError("a demo is still running", hint="end it first: rlsgen demo --stop")
+    servers.discard(directory)  # what a crash of the machine left
+    try:
+        yield servers.start(directory)
+    except BaseException:
+        servers.discard(directory)
+        raise
 
 
-def _document(shop: Shop, result: Tour) -> str:
-    document = {
-        "dsn": {"owner": shop.owner_dsn, "conversation": shop.conversation_dsn, "application": shop.application_dsn},
+def _document(shop: Shop, result: Tour) -> dict[str, object]:
+    return {
+        "dsn": {"owner": shop.owner_dsn, "conversation": shop.conversation_dsn},
         "signing_key": result.signing_key,
-        "changes": len(list(result.plan.steps)),
         "conversations": [
-            {"context": dict(answer.context), "question": answer.question, "columns": answer.columns, "rows": answer.rows}
+            {"context": dict(answer.context), "question": answer.question, "rows": answer.rows}
             for answer in result.answers
         ],
-        "refused": [{"attempt": each.attempt, "sql": each.sql, "error": each.error} for each in result.refused],
-        "application": result.application,
+        "refused": [{"attempt": each.attempt, "error": each.error} for each in result.refused],
     }
-    return json.dumps(document, ensure_ascii=False, indent=1, default=str)
 
 
-def _show(result: Tour, seconds: float) -> None:
-    console = out()
-    plan = result.plan
-    console.print(f"\npolicies.yaml: {len(list(plan.steps))} changes in {len(plan.transactions)} transactions.\n")
-    questions = dict.fromkeys(answer.question for answer in result.answers)
-    for question in questions:
-        console.print(Text(question, style="bold"))
-        for answer in result.answers:
-            if answer.question == question:
-                rows = "; ".join(", ".join(map(str, row)) for row in answer.rows) or "(none)"
-                console.print(Text.assemble((f"  {answer.organisation:<16}", "cyan"), rows))
-    console.print(Text("\nA hostile conversation of Alder Supplies tries", style="bold"))
+def _show(result: Tour) -> None:
+    changes, transactions = len(list(result.plan.steps)), len(result.plan.transactions)
+    answers = {(answer.question, answer.organisation): answer for answer in result.answers}
+    organisations = list(dict.fromkeys(answer.organisation for answer in result.answers))
+    out().print(
+        f"policies.yaml is applied: {changes} changes in {transactions} short transactions. Two customers of one shop\n"
+        "ask the same questions, each in a conversation of its own: one SQL for both, without a word about who asks.\n"
+    )
+    table = _table("", *organisations, leading=1)
+    for question in dict.fromkeys(answer.question for answer in result.answers):
+        cells = (_cell(answers[question, each]) for each in organisations)
+        table.add_row(Text(question, style="bold"), *cells)
+    _print(table)
+    out().print(f"\nThen {organisations[0]} turns hostile, with any SQL it likes on the same connection:\n")
+    attempts = _table("It tries", "Postgres answers", leading=0)
     for attempt in result.refused:
-        console.print(Text.assemble(f"  {attempt.attempt:<46} ", (attempt.error, "green")))
-    console.print(Text("\nThe application", style="bold"))
-    console.print(f"  {result.application}")
-    console.print(
-        f"\nEvery question was the same SQL for both; no filter was in it. Postgres added it. ({seconds:.1f} s)"
+        statement = Padding(Text(attempt.sql, style="dim"), (0, 0, 0, 2))
+        attempts.add_row(Group(Text(attempt.attempt), statement), Text(attempt.error, style="green"))
+    _print(attempts)
+    out().print(f"\nThe application notices nothing. {result.application}.")
+
+
+def _table(*columns: str, leading: int) -> Table:
+    return Table(
+        *columns,
+        box=box.SIMPLE_HEAD,
+        header_style="bold cyan",
+        pad_edge=False,
+        show_edge=False,
+        padding=(0, 2, 0, 0),
+        leading=leading,
     )
 
 
-def _show_access(shop: Shop, result: Tour) -> None:
+def _print(table: Table) -> None:
+    """The same table everywhere: as wide as a terminal allows; in a pipe of a fixed width, without trailing space."""
     console = out()
-    console.print(f"\nThe server stays up until `rlsgen demo --stop`. Try to break out:\n"
-                  f"  owner:         {shop.owner_dsn}\n  conversation:  {shop.conversation_dsn}\n"
-                  f"  signing key:   {result.signing_key}\n"
-                  "  a token:       RLSGEN_SIGNING_KEY=… rlsgen token --spec policies.yaml -c organisationId=1 -c userId=user_1")  # fmt: skip
+    console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
+    with console.capture() as captured:
+        console.print(table, soft_wrap=False)
+    write("\n".join(line.rstrip() for line in captured.get().rstrip().splitlines()))
 
 
+def _cell(answer: Answer) -> Text:
+    """An answer for people: one row with its columns' names; of several the first few."""
+    if not answer.rows:
+        return Text("(none)", style="dim")
+    if len(answer.rows) == 1 and len(answer.columns) > 1 and not isinstance(answer.rows[0][0], str):
+        pairs = zip(answer.columns, answer.rows[0], strict=True)
+        return Text(", ".join(f"{_value(value)} {column}" for column, value in pairs))
+    lines = [", ".join(map(_value, row)) for row in answer.rows[:LINES]]
+    more = len(answer.rows) - LINES
+    return Text("\n".join([*lines, *([f"and {more} more"] if more > 0 else [])]))
+
+
+def _value(value: object) -> str:
+    if isinstance(value, int | Decimal):
+        return f"{value:,}"
+    return f"{value:%d %b %Y}" if isinstance(value, date) else str(value)
+
+
+def _show_access(server: Server, shop: Shop, result: Tour) -> None:
+    from rlsgen.demo.tour import sample_spec  # noqa: PLC0415
+
+    psql, spec = shlex.quote(str(server.binaries / "psql")), shlex.quote(str(sample_spec()))
+    console = out()
+    console.print(Text("\nThe server stays up until `rlsgen demo --stop`. Try to break out of it:", style="bold"))
+    console.print(
+        # Text for a shell, not SQL of ours.
+        f"""
+  owner         {shop.owner_dsn}
+  conversation  {shop.conversation_dsn}
+  signing key   {result.signing_key}
+
+  export RLSGEN_SIGNING_KEY={result.signing_key}
+  TOKEN=$(rlsgen token --spec {spec} -c organisationId=1 -c userId=user_1)
+  {psql} '{shop.conversation_dsn}' -c "BEGIN; SELECT rlsgen.set_context('$TOKEN'); SELECT count(*) FROM orders"
+"""  # noqa: S608
+    )

@@ -21,28 +21,37 @@ keys = typer.Typer(no_args_is_help=True, help="Signing keys of a database: sever
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.add_typer(keys, name="keys", epilog="A rotation: rlsgen keys rotate, deploy the new key, rlsgen keys retire OLD")
-    app.command(epilog=examples(
-        "rlsgen token --context organisationId=1 --context userId=user_1",
-        "psql -c \"BEGIN; SELECT rlsgen.set_context('$(rlsgen token -c organisationId=1 -c userId=user_1)'); SELECT …\"",
-    ))(token)  # fmt: skip
+    app.add_typer(
+        keys,
+        name="keys",
+        epilog=examples("rlsgen keys rotate  (deploy the new key, then:)", "rlsgen keys retire 3f9c2a71b0de"),
+    )
+    app.command(
+        epilog=examples(
+            "rlsgen token --context organisationId=1 --context userId=user_1",
+            "psql -c \"BEGIN; SELECT rlsgen.set_context('$(rlsgen token -c userId=me)'); SELECT * FROM notes\"",
+        )
+    )(token)
 
 
 @keys.command(epilog=examples("export RLSGEN_SIGNING_KEY=$(rlsgen keys create)"))
-def create(dsn: Dsn = None, format: OutputFormat = Format.text) -> int:  # noqa: A002
+def create(dsn: Dsn = None, format: OutputFormat = Format.text) -> int:
     """Make a signing key and print it, once. The database keeps what verifies, not the key."""
     with open_connection(dsn) as connection:
         return _show(create_key(connection), format)
 
 
 @keys.command("rotate", epilog=examples("rlsgen keys rotate"))
-def rotate_(dsn: Dsn = None, format: OutputFormat = Format.text) -> int:  # noqa: A002
-    """Make a new key beside the old ones, which stay valid until you retire them. In a copied database also a new seal."""
+def rotate_(dsn: Dsn = None, format: OutputFormat = Format.text) -> int:
+    """Make a new key beside the old ones, which stay valid until you retire them.
+
+    In a database that was copied from another server it also renews the key of the seals.
+    """
     with open_connection(dsn) as connection:
         return _show(rotate(connection), format)
 
 
-def _show(key: SigningKey, format: Format) -> int:  # noqa: A002
+def _show(key: SigningKey, format: Format) -> int:
     if format is Format.json:
         write_json({"kid": key.kid, "signing_key": key.reveal()})
     else:
@@ -52,23 +61,36 @@ def _show(key: SigningKey, format: Format) -> int:  # noqa: A002
 
 
 @keys.command("list", epilog=examples("rlsgen keys list", "rlsgen keys list --format json"))
-def list_(dsn: Dsn = None, format: OutputFormat = Format.text) -> int:  # noqa: A002
+def list_(dsn: Dsn = None, format: OutputFormat = Format.text) -> int:
     """Show which keys there are; nothing secret."""
     with open_connection(dsn) as connection:
         found = list_keys(connection)
     rows = [
-        {"kid": key.kid, "created": key.created_at.isoformat(timespec="seconds"), "age_days": key.age.days,
-         "state": "valid" if key.valid else "retired", "copied": key.copied}
+        {
+            "kid": key.kid,
+            "created": key.created_at.isoformat(timespec="seconds"),
+            "age_days": key.age.days,
+            "state": "valid" if key.valid else "retired",
+            "copied": key.copied,
+        }
         for key in found
-    ]  # fmt: skip
+    ]
     if format is Format.json:
         write_json({"keys": rows})
         return Exit.FINE
     if not rows:
         out().print("There are no keys: make one with rlsgen keys create.")
         return Exit.FINE
-    cells = [[str(row["kid"]), str(row["state"]), str(row["created"]), f"{row['age_days']} days",
-              "made on another server: rotate and retire it" if row["copied"] else ""] for row in rows]  # fmt: skip
+    cells = [
+        [
+            str(row["kid"]),
+            str(row["state"]),
+            str(row["created"]),
+            f"{row['age_days']} days",
+            "made on another server: rotate and retire it" if row["copied"] else "",
+        ]
+        for row in rows
+    ]
     show_table("Signing keys", ["key", "state", "created", "age", "note"], cells)
     return Exit.FINE
 
@@ -77,8 +99,10 @@ def list_(dsn: Dsn = None, format: OutputFormat = Format.text) -> int:  # noqa: 
 def retire_(
     kid: Annotated[str, typer.Argument(help="The key's id, as `rlsgen keys list` shows it.")],
     dsn: Dsn = None,
-    force: Annotated[bool, typer.Option("--force", help="Even if it is the last one: no conversation can start then.")] = False,
-    format: OutputFormat = Format.text,  # noqa: A002
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if it is the last one: no conversation can start then.")
+    ] = False,
+    format: OutputFormat = Format.text,
 ) -> int:
     """Stop taking tokens that a key signed, at once."""
     with open_connection(dsn) as connection:
@@ -94,7 +118,9 @@ def token(
     signing_key: SigningKeyText,
     context: Annotated[
         list[str] | None,
-        typer.Option("--context", "-c", metavar="FIELD=VALUE", help="A context field, repeatable; arrays as JSON: 'ids=[1,2]'."),
+        typer.Option(
+            "--context", "-c", metavar="FIELD=VALUE", help="A context field, repeatable; arrays as JSON: 'ids=[1,2]'."
+        ),
     ] = None,
     spec: SpecPath = DEFAULT_SPEC,
     lifetime: Annotated[

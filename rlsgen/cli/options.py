@@ -12,7 +12,7 @@ from rlsgen.provision.plan import Hazard
 
 
 def _hazards(incomplete: str) -> list[tuple[str, str]]:
-    return [(str(each), each.meaning) for each in Hazard if each.startswith(incomplete.upper())]
+    return [(str(each), each.meaning) for each in Hazard if each.startswith(incomplete)]
 
 
 Dsn = Annotated[
@@ -21,11 +21,12 @@ Dsn = Annotated[
         "--dsn",
         envvar=["RLSGEN_DSN", "DATABASE_URL"],
         show_envvar=True,
-        help="The database, as its owner: postgresql://user@host/db or 'host=… dbname=…'. Without it, PG* variables decide.",
+        help="The database, as its owner: postgresql://user@host/db or 'host=… dbname=…'; else PG* variables decide.",
     ),
 ]
 SpecPath = Annotated[
-    Path, typer.Option("--spec", help="The tenant-scoping spec.", dir_okay=True, envvar="RLSGEN_SPEC", show_default=True)
+    Path,
+    typer.Option("--spec", help="The tenant-scoping spec.", dir_okay=True, envvar="RLSGEN_SPEC", show_default=True),
 ]
 OutputFormat = Annotated[Format, typer.Option("--format", help="text for people, json for machines.")]
 SigningKeyText = Annotated[
@@ -47,6 +48,7 @@ Allow = Annotated[
     ),
 ]
 LockTimeout = Annotated[
-    float, typer.Option("--lock-timeout", min=0.001, help="Seconds to wait for a lock before giving way and trying again.")
+    float,
+    typer.Option("--lock-timeout", min=0.001, help="Seconds to wait for a lock before giving way and trying again."),
 ]
 DEFAULT_SPEC = Path("policies.yaml")

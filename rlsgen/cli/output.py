@@ -132,7 +132,7 @@ def show_error(error: RlsgenError) -> Exit:
 def show_usage(error: typer.TyperException) -> Exit:
     """How a command is to be called; without any arguments, its help has been printed already."""
     context = getattr(error, "ctx", None)
-    message = error.format_message()
+    message = error.format_message().replace("Value error, ", "", 1)  # pydantic's, which typer passes on
     if message.strip():
         err().print(Text.assemble(("rlsgen: ", "bold"), (_indented(message), "red")))
         if context is not None:

@@ -41,21 +41,38 @@ from rlsgen.spec.model import Spec
 from rlsgen.spec.names import parse_relation
 from rlsgen.spec.sqltext import SqlTextError
 
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command(epilog=examples(
-        "rlsgen check --dsn postgresql://owner@localhost/shop", "rlsgen check --spec policies.yaml --format json",
-    ))(check)  # fmt: skip
-    app.command(epilog=examples(
-        "rlsgen plan", "rlsgen plan --out plan.json", "rlsgen plan --format sql > policies.sql",
-        "rlsgen plan > /dev/null  (in CI: exit code 3 says that the database is not as the spec says)",
-    ))(plan)  # fmt: skip
-    app.command("apply", epilog=examples(
-        "rlsgen apply --allow PUBLIC_REVOKE --allow PLANNER_STATISTICS", "rlsgen apply plan.json", "rlsgen apply --indexes",
-    ))(apply_)  # fmt: skip
-    app.command(epilog=examples(
-        "rlsgen destroy --dry-run", "rlsgen destroy --yes", "rlsgen destroy --table billing.invoices",
-    ))(destroy)  # fmt: skip
+    app.command(
+        epilog=examples(
+            "rlsgen check --dsn postgresql://owner@localhost/shop",
+            "rlsgen check --spec policies.yaml --format json",
+        )
+    )(check)
+    app.command(
+        epilog=examples(
+            "rlsgen plan",
+            "rlsgen plan --out plan.json",
+            "rlsgen plan --format sql > policies.sql",
+            "rlsgen plan > /dev/null  (in CI: exit code 3 says that the database is not as the spec says)",
+        )
+    )(plan)
+    app.command(
+        "apply",
+        epilog=examples(
+            "rlsgen apply --allow PUBLIC_REVOKE --allow PLANNER_STATISTICS",
+            "rlsgen apply plan.json",
+            "rlsgen apply --indexes",
+        ),
+    )(apply_)
+    app.command(
+        epilog=examples(
+            "rlsgen destroy --dry-run",
+            "rlsgen destroy --yes",
+            "rlsgen destroy --table billing.invoices",
+        )
+    )(destroy)
 
 
 @contextmanager
@@ -64,11 +81,11 @@ def _boundary() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        err().print("stopped: what was committed stands and is safe, what ran is rolled back; `rlsgen plan` shows what is left")
+        err().print("stopped: what was committed is safe, what ran is rolled back; `rlsgen plan` shows what is left")
         raise
 
 
-def check(dsn: Dsn = None, spec: SpecPath = DEFAULT_SPEC, format: OutputFormat = Format.text) -> int:  # noqa: A002
+def check(dsn: Dsn = None, spec: SpecPath = DEFAULT_SPEC, format: OutputFormat = Format.text) -> int:
     """Does the spec fit the database? Needs no data and changes nothing.
 
     Exit codes: 0 it fits, 1 it does not.
@@ -100,8 +117,12 @@ def _problem(problem: Problem) -> dict[str, object]:
 def plan(
     dsn: Dsn = None,
     spec: SpecPath = DEFAULT_SPEC,
-    out_file: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Save the plan for `apply FILE`.")] = None,
-    format: Annotated[PlanFormat, typer.Option("--format", help="text, json, or sql for psql and migration tools.")] = PlanFormat.text,  # noqa: A002
+    out_file: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Save the plan for `apply FILE`.")
+    ] = None,
+    format: Annotated[
+        PlanFormat, typer.Option("--format", help="text, json, or sql for psql and migration tools.")
+    ] = PlanFormat.text,
 ) -> int:
     """What would apply do? Reads the database in one snapshot and changes nothing.
 
@@ -134,17 +155,21 @@ def _save(made: Plan, file: Path) -> None:
 
 
 def apply_(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A saved plan: applied only if it is still the plan.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A saved plan: applied only if it is still the plan.")
+    ] = None,
     dsn: Dsn = None,
     spec: SpecPath = DEFAULT_SPEC,
     allow: Allow = None,
-    indexes: Annotated[bool, typer.Option("--indexes", help="Also make the indexes that filters want, CONCURRENTLY.")] = False,
+    indexes: Annotated[
+        bool, typer.Option("--indexes", help="Also make the indexes that filters want, CONCURRENTLY.")
+    ] = False,
     single_transaction: Annotated[
         bool, typer.Option("--single-transaction", help="All or nothing, under all locks at once: for small databases.")
     ] = False,
     lock_timeout: LockTimeout = Patience().lock_timeout,
     lock_attempts: Annotated[int, typer.Option(min=1, help="How often to try for a lock.")] = Patience().attempts,
-    format: OutputFormat = Format.text,  # noqa: A002
+    format: OutputFormat = Format.text,
 ) -> int:
     """Make the database as the spec says, table by table, each in one short transaction.
 
@@ -152,15 +177,20 @@ def apply_(
 
     Exit codes: 0 done, 1 failed, 4 a hazard was not allowed.
     """
-    declared = load_spec(spec)
     allowed = _allowed(allow)
+    declared = load_spec(spec)
     expected = _fingerprint(file) if file else None
     patience = Patience(lock_timeout=lock_timeout, attempts=lock_attempts)
     with open_connection(dsn) as connection, _boundary(), progress() as bar:
         outcome = apply(
-            connection, declared, allow=allowed, expected=expected,
-            single_transaction=single_transaction, patience=patience, progress=bar,
-        )  # fmt: skip
+            connection,
+            declared,
+            allow=allowed,
+            expected=expected,
+            single_transaction=single_transaction,
+            patience=patience,
+            progress=bar,
+        )
         made = make_indexes(connection, declared, bar) if indexes else []
     if format is Format.json:
         write_json({**json.loads(outcome.plan.to_json()), "indexes": made, "retries": outcome.retries})
@@ -204,11 +234,13 @@ def _done(verb: str, plan: Plan) -> str:
 def destroy(
     dsn: Dsn = None,
     spec: SpecPath = DEFAULT_SPEC,
-    table: Annotated[str | None, typer.Option("--table", help="Only this table, as SQL names it: orders, billing.\"Line\".")] = None,
+    table: Annotated[
+        str | None, typer.Option("--table", help='Only this table, as SQL names it: orders, billing."Line".')
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")] = False,
     lock_timeout: LockTimeout = Patience().lock_timeout,
-    format: OutputFormat = Format.text,  # noqa: A002
+    format: OutputFormat = Format.text,
 ) -> int:
     """Give back what stood before: grants, then row security, then policies. Signing keys are gone afterwards.
 
@@ -233,7 +265,9 @@ def destroy(
     return Exit.FINE
 
 
-def _give_back(connection: psycopg.Connection[Any], declared: Spec, table: str | None, seen: Plan, patience: Patience) -> None:
+def _give_back(
+    connection: psycopg.Connection[Any], declared: Spec, table: str | None, seen: Plan, patience: Patience
+) -> None:
     """Do what was shown, if it is still what is to be done: nobody holds the others up while a person thinks."""
     require_writable_session(connection)
     with _boundary(), exclusive(connection), progress() as bar:
@@ -248,7 +282,7 @@ def _destroy_plan(connection: psycopg.Connection[Any], declared: Spec, table: st
         try:
             ref = parse_relation(table)
         except SqlTextError as error:
-            raise RlsgenError(f"--table {table}: {error}", hint="write it as SQL does: orders, billing.\"Line\"") from error
+            raise RlsgenError(f"--table {table}: {error.message}", hint=error.hint) from error
         schemas = [ref.schema] if ref.schema else list(declared.schemas)
         found = [each for schema in schemas if (each := Name(schema, ref.name)) in catalog.relations]
         name = found[0] if found else Name(schemas[0], ref.name)

@@ -10,9 +10,12 @@ from rlsgen.spec.schema import json_schema
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog=examples(
-        "rlsgen schema > policies.schema.json", "In policies.yaml: # yaml-language-server: $schema=policies.schema.json",
-    ))(schema)  # fmt: skip
+    app.command(
+        epilog=examples(
+            "rlsgen schema > policies.schema.json",
+            "In policies.yaml: # yaml-language-server: $schema=policies.schema.json",
+        )
+    )(schema)
 
 
 def schema() -> int:

@@ -79,11 +79,7 @@ class Server:
         """Stop, and delete what `start` made in the directory, and the directory itself if nothing else is in it."""
         if self.data.exists():
             self.stop("immediate")
-            shutil.rmtree(self.data)
-        _state(self.directory).unlink(missing_ok=True)
-        shutil.rmtree(self.directory / "postgres", ignore_errors=True)
-        if self.directory.exists() and not any(self.directory.iterdir()):
-            self.directory.rmdir()
+        _delete(self.directory)
 
 
 def embedded_binaries() -> Path:
@@ -125,8 +121,9 @@ def start(directory: Path, *, binaries: Path | None = None, settings: Mapping[st
     for _attempt in range(PORT_ATTEMPTS):
         server = Server(directory, binaries, _free_port())
         seen = server.log.stat().st_size if server.log.exists() else 0
+        # Before it starts, so that whoever is interrupted in between leaves nothing that cannot be found.
+        _state(directory).write_text(json.dumps({"binaries": str(binaries), "port": server.port}))
         if _launch(server, settings):
-            _state(directory).write_text(json.dumps({"binaries": str(binaries), "port": server.port}))
             return server
         log = server.log.read_bytes()[seen:].decode(errors="replace") if server.log.exists() else ""
         if "could not bind" not in log:  # somebody took the port since it was free: try another
@@ -156,6 +153,23 @@ def find(directory: Path) -> Server | None:
     return server if server.running else None
 
 
+def discard(directory: Path) -> bool:
+    """Stop the server in `directory` if one runs, and delete what it left. Returns whether there was anything.
+
+    Raises:
+        ServerError: as `find` does.
+    """
+    directory = directory.absolute()
+    if (server := find(directory)) is not None:
+        server.remove()
+        return True
+    there = (directory / "data").exists()
+    if there:
+        _require_own(directory)
+    _delete(directory)
+    return there
+
+
 @contextmanager
 def temporary_server(binaries: Path | None = None, settings: Mapping[str, str] = DISPOSABLE) -> Iterator[Server]:
     """A server in a new temporary directory, removed with all its data at the end.
@@ -172,6 +186,16 @@ def temporary_server(binaries: Path | None = None, settings: Mapping[str, str] =
             server.remove()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _delete(directory: Path) -> None:
+    """What `start` makes in a directory, and the directory itself if nothing else is in it."""
+    for made in ("data", "postgres"):
+        if (directory / made).exists():
+            shutil.rmtree(directory / made)
+    _state(directory).unlink(missing_ok=True)
+    if directory.exists() and not any(directory.iterdir()):
+        directory.rmdir()
 
 
 def _part(text: str) -> str:
@@ -288,7 +312,11 @@ def _launch(server: Server, settings: Mapping[str, str]) -> bool:
     for name, value in settings.items():
         options += ["-c", f"{name}={value}"]
     arguments = ("-D", str(server.data), "-l", str(server.log), "-w", "-t", "60", "-o", shlex.join(options))
-    return _run(server.binaries / "pg_ctl", "start", *arguments).returncode == 0
+    try:
+        return _run(server.binaries / "pg_ctl", "start", *arguments).returncode == 0
+    except BaseException:  # Ctrl-C ends pg_ctl, not the server that it has just started
+        server.stop("immediate")
+        raise
 
 
 def _free_port() -> int:

@@ -91,7 +91,8 @@ QUESTIONS = (
     Question("What are my latest notes?", "SELECT title, body FROM notes ORDER BY created_at DESC, id LIMIT 3"),
     Question(
         "Which templates can I use?",
-        "SELECT name, organisation_id IS NULL AS for_everybody FROM templates ORDER BY name, id",
+        "SELECT name, CASE WHEN organisation_id IS NULL THEN 'for everybody' ELSE 'our own' END AS whose"
+        " FROM templates ORDER BY name, id",
     ),
 )
 """What both are asked; the answers must differ, and none may count another organisation's rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -73,11 +73,10 @@ class Tour:
     application: str
 
 
-def demo_spec() -> Spec:
+def sample_spec() -> Path:
     """The sample spec: the top-level policies.yaml of a checkout, or the wheel's copy of it."""
-    packaged = resources.files("rlsgen.demo").joinpath("policies.yaml")
-    path = Path(str(packaged))
-    return load_spec(path if path.is_file() else Path(__file__).resolve().parents[2] / "policies.yaml")
+    packaged = Path(str(resources.files("rlsgen.demo").joinpath("policies.yaml")))
+    return packaged if packaged.is_file() else Path(__file__).resolve().parents[2] / "policies.yaml"
 
 
 def make_shop(server: Server) -> Shop:
@@ -96,21 +95,18 @@ def make_shop(server: Server) -> Shop:
     return Shop(owner, conversation, application, tuple(counts))
 
 
-def tour(shop: Shop, say: Callable[[str], None]) -> Tour:
-    """Plan, apply, ask, attack. `say` hears what is being done."""
-    spec = demo_spec()
+def tour(shop: Shop) -> Tour:
+    """Plan, apply, ask, attack."""
+    spec = load_spec(sample_spec())
     with open_connection(shop.owner_dsn) as owner:
-        say("applying policies.yaml")
         plan = apply(owner, spec, allow=ALLOWED).plan
         key = create_key(owner)
-    say("asking the same questions for two organisations")
     with psycopg.connect(shop.conversation_dsn, autocommit=True, row_factory=tuple_row) as connection:
         answers = tuple(
             _ask(connection, spec, key, conversation.organisation, conversation.context, question.text, question.sql)
             for question in QUESTIONS
             for conversation in CONVERSATIONS
         )
-        say("attacking")
         refused = tuple(_attack(connection, spec, key))
     return Tour(plan, key.reveal(), answers, refused, _application(shop))
 
@@ -199,6 +195,6 @@ def _application(shop: Shop) -> str:
         changed = connection.execute("UPDATE orders SET status = status").rowcount
         deleted = connection.execute("DELETE FROM order_items").rowcount
     return (
-        f"shop_app reads all {counts[0]:,} orders and {counts[1]:,} items as before, updated {changed:,} orders, "
-        f"deleted {deleted:,} items and copied {lines} rows out (then rolled back)"
+        f"shop_app reads all {counts[0]:,} orders and {counts[1]:,} items as before; it updated {changed:,} orders, "
+        f"deleted {deleted:,} items and copied {lines} rows out, and rolled that back"
     )

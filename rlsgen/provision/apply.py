@@ -210,8 +210,9 @@ def _run(connection: Connection, transaction: Transaction, path: Sql, patience: 
             pause = min(patience.first_pause * 2**attempt, patience.longest_pause)
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  (so that two who collide do not collide again)
         except psycopg.Error as error:
-            if not connection.closed:
-                _rollback(connection)
+            if connection.closed:
+                raise _lost(transaction, error, done, total) from error
+            _rollback(connection)
             raise _failed(transaction, error, done, total) from error
         except BaseException:
             if not connection.closed:
@@ -241,6 +242,13 @@ def _rollback(connection: Connection) -> None:
             "the connection was lost; the transaction is rolled back by the server",
             hint="run plan to see where the database stands, then apply again",
         ) from error
+
+
+def _lost(transaction: Transaction, error: psycopg.Error, done: int, total: int) -> ApplyFailed:
+    said = error.diag.message_primary or str(error).strip()
+    stand = f"{done} of {total} transactions are committed, each a safe state; this one is committed whole or not at all"
+    hint = "run plan to see where the database stands, then apply again"
+    return ApplyFailed(f"{transaction.title}: the connection was lost: {said}\n{stand}", done=done, total=total, hint=hint)
 
 
 def _failed(transaction: Transaction, error: psycopg.Error, done: int, total: int) -> ApplyFailed:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rlsgen.catalog.model import Catalog, LedgerEntry, Relation
 from rlsgen.errors import ServerError
 from rlsgen.identifiers import Name, Sql, fill, identifier, literal
-from rlsgen.provision.grants import from_json, held_on, privilege_steps
+from rlsgen.provision.grants import assert_privileges, from_json, held_on, privilege_steps
 from rlsgen.provision.plan import Plan, Step, Transaction
 from rlsgen.provision.statistics import give_back
 from rlsgen.provision.tables import Ledger, forget, restore_row_security
@@ -36,7 +36,8 @@ def destroy_plan(catalog: Catalog, conversation: str, path: Sql, table: Name | N
         if table not in touched:
             raise ServerError(f"rlsgen has done nothing to {table}", hint="write schema.table as plan shows it")
         return Plan(tuple(destroyer.relation(table)), path)
-    return Plan((*(each for name in touched for each in destroyer.relation(name)), *destroyer.rest()), path)
+    closing = destroyer.closing(touched)
+    return Plan((*closing, *(each for name in touched for each in destroyer.relation(name)), *destroyer.rest()), path)
 
 
 class _Destroyer:
@@ -44,6 +45,20 @@ class _Destroyer:
         self._catalog = catalog
         self._who = conversation
         self._ledger = ledger
+        self._closed: frozenset[Name] = frozenset()
+
+    def closing(self, touched: Iterable[Name]) -> Iterator[Transaction]:
+        """Everything that the conversation role may read, closed before anything that protects it goes.
+
+        Some tables' policies follow others: while those are open again, these must not be readable.
+        """
+        relations = [self._catalog.relations[name] for name in touched if name in self._catalog.relations]
+        open_ = [(relation, held) for relation in relations if (held := held_on(relation, self._who))]
+        self._closed = frozenset(relation.name for relation, _ in open_)
+        steps = [step for relation, held in open_ for step in privilege_steps(relation, self._who, held, frozenset())]
+        checks = tuple(assert_privileges(relation.name, self._who, frozenset()) for relation, _ in open_)
+        if steps:
+            yield Transaction("privileges of the conversation role", tuple(steps), checks)
 
     def relation(self, name: Name) -> Iterator[Transaction]:
         relation = self._catalog.relations.get(name)
@@ -69,7 +84,8 @@ class _Destroyer:
         columns = {"", *(column.name for column in relation.columns)}
         wanted = from_json([pair for pair in before if pair[1] in columns] if isinstance(before, list) else [])
         if self._who in self._catalog.roles:
-            yield from privilege_steps(relation, self._who, held_on(relation, self._who), wanted)
+            held = frozenset() if relation.name in self._closed else held_on(relation, self._who)
+            yield from privilege_steps(relation, self._who, held, wanted)
         gone = forget("grants", relation.name, "")
         yield Step("alter", f"ledger entry of {relation.name}: grants", gone, Sql(""))
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 from rlsgen.catalog.model import Catalog, Function
 from rlsgen.errors import Problem, SpecError
 from rlsgen.identifiers import Name, Sql, fill, identifier, join, literal
+from rlsgen.provision.expression import relation_names
 from rlsgen.provision.functions import Accessor, DesiredFunction, accessor_versions, context_functions, key_tables
 from rlsgen.provision.grants import wanted_sequences
 from rlsgen.provision.hazards import Onlookers
@@ -115,11 +116,14 @@ class _Differ:
                 predicates.policy(table, "read"), predicates.policy(table, "write")
         retired = self._retired(accessors, existing)
         differ = TableDiffer(self._resolved, predicates, Onlookers(self._resolved), self._ledger)
+        tables = {name: differ.table(table) for name, table in self._resolved.tables.items()}
+        suspended = self._suspended(differ.altered)
+        tables |= {name: differ.table(self._resolved.tables[name], closed=True) for name in suspended}
         transactions = [
             self._foundation(),
             self._functions([*context_functions(self._spec, accessors, retired), *predicates.functions.values()]),
-            self._closing(),
-            *(differ.table(table) for table in self._resolved.tables.values()),
+            self._closing(suspended),
+            *tables.values(),
             *(differ.view(view) for view in self._resolved.views.values()),
             *self._orphans(),
             self._retire(retired, predicates),
@@ -132,9 +136,18 @@ class _Differ:
         plan = Plan(
             tuple(each for each in transactions if each is not None),
             search_path(self._spec),
-            (*self.surplus.advice(), *advice),
+            (*self._unsealed(), *self.surplus.advice(), *advice),
         )
-        return Comparison(plan, self._resolved, tuple(differ.changed))
+        return Comparison(plan, self._resolved, tuple(differ.changed.values()))
+
+    def _unsealed(self) -> Iterator[Problem]:
+        """What `seal: off` gives up, said each time."""
+        if not self._spec.seal:
+            yield Problem(
+                "seal is off: whoever chooses the SQL text of a conversation chooses its context too, with one set_config",
+                self._spec.positions.get("seal"),
+                "only for applications whose SQL is trusted; never where a language model or a customer writes it",
+            )
 
     # Schemas, ledger, keys
 
@@ -319,13 +332,33 @@ class _Differ:
 
     # What nobody declares, and what is too much
 
-    def _closing(self) -> Transaction | None:
+    def _suspended(self, altered: Collection[Name]) -> list[Name]:
+        """Tables closed until their own transaction: their policies change, and so do those of a table in them.
+
+        Between the two transactions the old policies here would follow the new ones there, and show rows that neither
+        the old spec nor the new one shows: all of them, if the table there is now shared.
+        """
+        return [
+            name
+            for name, table in self._resolved.tables.items()
+            if name in altered
+            and any(
+                (relation_names(text) - {name}) & set(altered)
+                for policy in table.relation.policies
+                for text in (policy.using, policy.check)
+                if text and policy.name.startswith("rlsgen_")
+            )
+        ]
+
+    def _closing(self, suspended: Collection[Name]) -> Transaction | None:
         steps = []
         for step in self.surplus.public_steps():
             steps.append(self._recorded(step))
         checks = tuple(surplus_check(self._resolved)) if steps and any("TEMPORARY" in s.object for s in steps) else ()
-        for step in self.surplus.own_steps():
-            steps.append(step if step.record or not step.reverse or self._provisioned else self._recorded(step))
+        steps += self.surplus.relation_steps(suspended)
+        for step in self.surplus.other_steps():
+            steps.append(step if not step.reverse or self._provisioned else self._recorded(step))
+        checks += tuple(self.surplus.checks(suspended))
         return Transaction("privileges beyond the spec", tuple(steps), checks) if steps else None
 
     @property
@@ -375,7 +408,9 @@ class _Differ:
             literal(mark),
             literal(self._spec.seal),
         )
-        step = Step("alter", "fingerprint of the provision", sql, Sql(""))
+        back = "UPDATE rlsgen.provision SET format = {}, spec_hash = {}, fingerprint = {}, seal = {}"
+        before = (now.format, now.spec_hash, now.fingerprint, now.seal) if now else (FORMAT, "", "", self._spec.seal)
+        step = Step("alter", "fingerprint of the provision", sql, fill(back, *(literal(value) for value in before)))
         return Transaction("the fingerprint, when all of it is true", (step,))
 
 

@@ -158,6 +158,12 @@ def _column_names(text: str) -> frozenset[str]:
     return frozenset(names)
 
 
+def relation_names(deparsed: str) -> frozenset[Name]:
+    """The relations that an expression reads, as Postgres shows it under search_path = pg_catalog: all qualified."""
+    nodes = postgast.walk(postgast.parse(f"SELECT ({deparsed}\n)"))
+    return frozenset(Name(node.schemaname, node.relname) for _, node in nodes if isinstance(node, pb.RangeVar))
+
+
 def _spelled(base: str) -> str:
     return {"timestamptz": "timestamp with time zone"}.get(base, base)
 

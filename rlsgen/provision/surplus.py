@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from rlsgen.catalog.model import Catalog, Dependency, Function, Grant, Relation
 from rlsgen.errors import Problem
 from rlsgen.identifiers import Name, Sql, display, fill, identifier, identifiers, join, literal
-from rlsgen.provision.grants import Privileges, before_json, held_on, privilege_steps, public
+from rlsgen.provision.effects import public_lost, public_lost_create, public_lost_function, role_lost
+from rlsgen.provision.grants import (
+    Privileges,
+    assert_privileges,
+    before_json,
+    held_on,
+    privilege_steps,
+    public,
+)
 from rlsgen.provision.plan import Hazard, Step, Warned
 from rlsgen.provision.policies import privileges_of
 from rlsgen.provision.resolve import OWN_SCHEMAS, Resolved, Table
@@ -60,16 +68,22 @@ class Surplus:
 
     # What the role holds itself
 
-    def own_steps(self) -> Iterator[Step]:
-        """REVOKE for everything that the conversation role was granted and the spec does not want."""
+    def relation_steps(self, suspended: Collection[Name]) -> Iterator[Step]:
+        """REVOKE for relations: all that the spec does not want, and all on those that are `suspended` for a moment."""
+        for relation, held in self._to_close(suspended):
+            first, *others = privilege_steps(relation, self._who, held, frozenset())
+            yield replace(first, record=self._before(relation.name, held))
+            yield from others
+
+    def _to_close(self, suspended: Collection[Name]) -> Iterator[tuple[Relation, Privileges]]:
         for name, relation in self._catalog.relations.items():
-            if name in self._wanted:
-                continue
-            held = held_on(relation, self._who)
-            if held:
-                first, *others = privilege_steps(relation, self._who, held, frozenset())
-                yield replace(first, record=self._before(name, held))
-                yield from others
+            if name not in self._wanted or name in suspended:
+                held = held_on(relation, self._who)
+                if held:
+                    yield relation, held
+
+    def other_steps(self) -> Iterator[Step]:
+        """REVOKE for everything else that the conversation role was granted and the spec does not want."""
         for dependency in self._catalog.dependencies:
             if dependency.kind == "acl" and dependency.identity is None and not self._is_wanted(dependency):
                 yield from self._revoke_all(dependency)
@@ -83,16 +97,20 @@ class Surplus:
         return record("grants", name, "", "", "", {"privileges": [] if provisioned else before_json(held)})
 
     def _is_wanted(self, dependency: Dependency) -> bool:
-        schemas = {identifier(each.schema) for each in self._wanted} | {identifier("rlsgen")}
-        plain = {display(each.schema) for each in self._wanted} | {"rlsgen"}
         if dependency.type == "schema":
-            return dependency.address in schemas | plain and self._only(dependency, {"USAGE"})
+            return self._shown(dependency) and self._only(dependency, {"USAGE"})
         if dependency.type == "database":
             # Databases are the cluster's: what the role holds on another one is none of this one's business.
             here = dependency.address in (self._catalog.database, identifier(self._catalog.database))
             return not here or self._only(dependency, {"CONNECT"})
         # rlsgen's own functions are compared one by one, with their definitions.
         return dependency.type == "function" and dependency.address.startswith("rlsgen.")
+
+    def _shown(self, dependency: Dependency) -> bool:
+        """Whether a schema has something in it that the spec shows."""
+        schemas = {identifier(each.schema) for each in self._wanted} | {identifier("rlsgen")}
+        plain = {display(each.schema) for each in self._wanted} | {"rlsgen"}
+        return dependency.address in schemas | plain
 
     def _only(self, dependency: Dependency, privileges: set[str]) -> bool:
         return {grant.privilege for grant in self._grants_of(dependency) if grant.grantee == self._who} <= privileges
@@ -103,16 +121,18 @@ class Surplus:
             return
         # The identity comes from pg_identify_object, which quotes it.
         target = fill("{} {}", keyword, Sql(dependency.address))
-        sql = fill("REVOKE ALL ON {} FROM {}", target, identifier(self._who))
         privileges = self._privileges_on(dependency)
+        too_much = privileges if dependency.type in ("schema", "database") else Sql("ALL")
+        sql = fill("REVOKE {} ON {} FROM {}", too_much, target, identifier(self._who))
         reverse = fill("GRANT {} ON {} TO {}", privileges, target, identifier(self._who)) if privileges else Sql("")
-        yield Step("revoke", f"ALL on {dependency.object} from {self._who}", sql, reverse)
+        yield Step("revoke", f"{too_much} on {dependency.object} from {self._who}", sql, reverse)
 
     def _privileges_on(self, dependency: Dependency) -> Sql:
-        """What was held on something that is no relation, as far as its type or its ACL says."""
+        """What is too much on something that is no relation, as far as its type or its ACL says."""
         if dependency.type in ("schema", "database"):
-            held = sorted({grant.privilege for grant in self._grants_of(dependency) if grant.grantee == self._who})
-            return join(", ", [Sql(privilege) for privilege in held])
+            held = {grant.privilege for grant in self._grants_of(dependency) if grant.grantee == self._who}
+            keep = "CONNECT" if dependency.type == "database" else "USAGE" if self._shown(dependency) else ""
+            return join(", ", [Sql(privilege) for privilege in sorted(held - {keep})])
         routines = {"function", "procedure", "aggregate"}
         usable = {"type", "domain", "language", "foreign-data wrapper", "server"}
         return Sql("EXECUTE" if dependency.type in routines else "USAGE" if dependency.type in usable else "")
@@ -220,6 +240,24 @@ class Surplus:
             reverse,
             hazards=(Warned(Hazard.PUBLIC_REVOKE, f"{shown} is revoked from PUBLIC", hint),),
         )
+
+    # REVOKE without the right, or of what another grantor gave, only warns
+
+    def checks(self, suspended: Collection[Name]) -> Iterator[Sql]:
+        """Statements that fail if one of the revocations had no effect."""
+        for relation, _ in self._to_close(suspended):
+            yield assert_privileges(relation.name, self._who, frozenset())
+        for dependency in self._catalog.dependencies:
+            if dependency.kind == "acl" and dependency.identity is None and not self._is_wanted(dependency):
+                yield role_lost(dependency, self._who, self._privileges_on(dependency))
+        for schema in self._catalog.schemas.values():
+            if "CREATE" in public(schema.grants) and self.may_change(schema.owner):
+                yield public_lost_create(schema.name)
+        for relation in self._reachable():
+            if self.may_change(relation.owner):
+                yield public_lost(relation)
+        for name in dict.fromkeys(each.name for each in self._definers() if self.may_change(each.owner)):
+            yield public_lost_function(name)
 
     def _reachable(self) -> Iterator[Relation]:
         for name, relation in self._catalog.relations.items():

@@ -62,10 +62,14 @@ class TableDiffer:
         self._predicates = predicates
         self._onlookers = onlookers
         self._ledger = ledger
-        self.changed: list[Table] = []  # whose policies are not yet known to be good SQL
+        self.changed: dict[Name, Table] = {}  # whose policies are not yet known to be good SQL
+        self.altered: set[Name] = set()  # whose policies or row security change
 
-    def table(self, table: Table) -> Transaction | None:
-        """The transaction that brings one table to what the spec says; None if it is there."""
+    def table(self, table: Table, *, closed: bool = False) -> Transaction | None:
+        """The transaction that brings one table to what the spec says; None if it is there.
+
+        `closed`: an earlier transaction takes all privileges on it from the conversation role.
+        """
         steps, closing = [], []
         if table.spec.access == "scoped":
             steps += list(self._row_security(table))
@@ -81,9 +85,11 @@ class TableDiffer:
                     table.relation.force_row_security,
                 )
             )
+        if steps:
+            self.altered.add(table.name)
         steps += list(statistics_steps(table, self._resolved, self._ledger, record))
         wanted = wanted_on_table(table)
-        granted, check = self._grants(table.name, wanted)
+        granted, check = self._grants(table.name, wanted, closed=closed or table.spec.access == "hidden")
         steps += granted
         closing += check
         for name in wanted_sequences(table):
@@ -92,10 +98,12 @@ class TableDiffer:
             closing += check
         return Transaction(f"table {table.name}", tuple(steps), tuple(closing)) if steps else None
 
-    def _grants(self, name: Name, wanted: frozenset[tuple[str, str]]) -> tuple[list[Step], list[Sql]]:
+    def _grants(
+        self, name: Name, wanted: frozenset[tuple[str, str]], *, closed: bool = False
+    ) -> tuple[list[Step], list[Sql]]:
         relation = self._resolved.catalog.relations[name]
         role = self._spec.conversation
-        held = held_on(relation, role)
+        held = frozenset() if closed else held_on(relation, role)
         if held == wanted:
             return [], []
         before = {"privileges": before_json(held)}
@@ -133,7 +141,7 @@ class TableDiffer:
             elif not name.startswith("rlsgen_") and table.spec.existing == "replace":
                 steps.append(_replaced(table, policy))
         if steps and any(step.action != "drop" for step in steps):
-            self.changed.append(table)
+            self.changed[table.name] = table
         yield from steps
         yield from self._flags(table, desired)
 
@@ -203,7 +211,7 @@ class TableDiffer:
                     tuple(self._onlookers.of_invoker(view)),
                 )
             )
-        granted, check = self._grants(name, wanted_on_view(view))
+        granted, check = self._grants(name, wanted_on_view(view), closed=view.spec.access == "hidden")
         steps += granted
         closing += check
         return Transaction(f"view {name}", tuple(steps), tuple(closing)) if steps else None

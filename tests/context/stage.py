@@ -114,8 +114,9 @@ class Stage:
                 owner.execute(statement)
             run(owner, key_tables())
             self.functions(owner)
-            for statement in _TABLE:
-                owner.execute(statement)
+            if ORGANISATION in self.spec.context:
+                for statement in _TABLE:
+                    owner.execute(statement)
             self.key = create_key(owner)
 
     def owner(self) -> Connection:

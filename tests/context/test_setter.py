@@ -16,8 +16,6 @@ from rlsgen.runtime.token import MAX_LIFETIME_SECONDS, MAX_TOKEN_BYTES
 from tests.context.stage import (
     CONTEXT,
     ORGANISATION,
-    REFUSED,
-    SPEC,
     Mutation,
     Stage,
     context_field,
@@ -138,7 +136,6 @@ SPELLING = replacing(
     " = decode(replace(replace(parts[3], '-', '+'), '_', '/') || '=', 'base64')",
 )
 EXPIRY = replacing("BETWEEN -10 AND 910", "IS NOT NULL")
-NUMBER = replacing("c.exp::text::bigint", "(c.exp #>> '{}')::numeric", count=2)
 
 
 def both(*mutations: Mutation) -> Mutation:
@@ -155,6 +152,7 @@ LOOSE_EXPIRY = both(
     replacing("c.exp::text::bigint - c.now BETWEEN -10 AND 910", "coalesce((c.exp #>> '{}')::numeric > c.now, true)"),
 )
 KEYS = "num_nonnulls(c.iat, c.nbf, c.jti, c.iss)"
+FEWER = replacing(f"= 3 + {KEYS}", f"BETWEEN 2 AND 3 + {KEYS}")
 
 # What is tried, and the check without which it works.
 PROTECTED: dict[str, tuple[Forgery, Mutation]] = {
@@ -169,7 +167,7 @@ PROTECTED: dict[str, tuple[Forgery, Mutation]] = {
     "alg in lower case": (header(alg="hs256"), replacing("c.alg::text = '\"HS256\"'", "upper(c.alg::text) = '\"HS256\"'")),
     "alg missing": (
         header(alg=...),
-        both(replacing("c.alg::text = '\"HS256\"'", "true"), replacing("n.header = 2 +", "n.header = 1 +")),
+        both(replacing("c.alg::text = '\"HS256\"'", "true"), replacing("n.header = 2 +", "n.header BETWEEN 1 AND 2 +")),
     ),
     "another typ": (header(typ="JWE"), replacing("c.typ::text = '\"JWT\"'", "true")),
     "crit": (header(crit=["exp"]), replacing("n.header = 2 +", "n.header > 0 OR 2 <")),
@@ -181,7 +179,7 @@ PROTECTED: dict[str, tuple[Forgery, Mutation]] = {
     ),
     "no audience": (
         claims(aud=..., iss="x"),
-        both(replacing("c.aud::text = '\"' || audience || '\"'", "true"), replacing(f"3 + {KEYS}", f"2 + {KEYS}")),
+        both(replacing("c.aud::text = '\"' || audience || '\"'", "true"), FEWER),
     ),
     "several audiences": (
         lambda s: s.forge(s.payload(aud=[s.key.audience, "b"])),
@@ -190,15 +188,15 @@ PROTECTED: dict[str, tuple[Forgery, Mutation]] = {
     "expired": (moment("exp", -11), EXPIRY),
     "expired long ago": (moment("exp", -10**9), EXPIRY),
     "too far in the future": (moment("exp", MAX_LIFETIME_SECONDS + 30), EXPIRY),
-    "exp missing": (claims(exp=..., iss="x"), both(LOOSE_EXPIRY, replacing(f"3 + {KEYS}", f"2 + {KEYS}"))),
+    "exp missing": (claims(exp=..., iss="x"), both(LOOSE_EXPIRY, FEWER)),
     "exp is null": (claims(exp=None), LOOSE_EXPIRY),
-    "exp is text": (moment_text := lambda s: s.forge(s.payload(exp=str(int(time.time()) + 30))), LOOSE_EXPIRY),
+    "exp is text": (lambda s: s.forge(s.payload(exp=str(int(time.time()) + 30))), LOOSE_EXPIRY),
     "exp is infinite": (claims(exp="Infinity"), LOOSE_EXPIRY),
     "exp is a float": (lambda s: s.forge(s.payload(exp=time.time() + 30.5)), LOOSE_EXPIRY),
     "exp has an exponent": (raw_claim("exp", "9e99"), LOOSE_EXPIRY),
     "exp overflows": (raw_claim("exp", "9" * 400), LOOSE_EXPIRY),
-    "not yet": (moment("nbf", 11), replacing("c.nbf::text::bigint BETWEEN 0 AND c.now + 10", "true")),
-    "issued in the future": (moment("iat", 11), replacing("c.iat::text::bigint BETWEEN 0 AND c.now + 10", "true")),
+    "not yet": (moment("nbf", 20), replacing("c.nbf::text::bigint BETWEEN 0 AND c.now + 10", "true")),
+    "issued in the future": (moment("iat", 20), replacing("c.iat::text::bigint BETWEEN 0 AND c.now + 10", "true")),
     "issued before time": (moment("iat", -(10**10)), replacing("c.iat::text::bigint BETWEEN 0 AND c.now + 10", "true")),
     "jti is a number": (claims(jti=1), replacing("json_typeof(c.jti) = 'string'", "true")),
     "iss is a list": (claims(iss=["x"]), replacing("json_typeof(c.iss) = 'string'", "true")),
@@ -207,15 +205,15 @@ PROTECTED: dict[str, tuple[Forgery, Mutation]] = {
     "exp twice": (doubled("payload", '"exp": 1'), replacing(f"n.payload = 3 + {KEYS}", "true")),
     "exp twice, once escaped": (doubled("payload", '"\\u0065xp": 1'), replacing(f"n.payload = 3 + {KEYS}", "true")),
     "context twice": (doubled("payload", '"context": {}'), replacing(f"n.payload = 3 + {KEYS}", "true")),
-    "a field twice": (doubled("context", '"organisationId": 2'), replacing("n.context = num_nonnulls(", "0 < greatest(")
-    if False else replacing("n.context = num_nonnulls", "n.context >= num_nonnulls")),
+    "a field twice": (
+        doubled("context", '"organisationId": 2'), replacing("n.context = num_nonnulls", "n.context >= num_nonnulls")
+    ),
     "an unknown field": (values(admin=True), replacing("n.context = num_nonnulls", "n.context >= num_nonnulls")),
     "a field in other capitals": (
         values(OrganisationId=2), replacing("n.context = num_nonnulls", "n.context >= num_nonnulls")
     ),
-    "an empty pattern match": (values(userId="user 1"), replacing("{1,128})$'", "{1,128})'")),
-    "a pattern matched in the middle": (values(userId="ü user"), replacing("'^(?:", "'(?:")
-     if False else both(replacing("'^(?:", "'(?:"), replacing("{1,128})$'", "{1,128})'"))),
+    "a pattern matched at the start": (values(userId="user 1"), replacing("{1,128})$'", "{1,128})'")),
+    "a pattern matched at the end": (values(userId="ü user"), replacing("'^(?:", "'(?:")),
     "below the minimum": (values(organisationId=0), replacing("BETWEEN 1 AND 2147483647", "IS NOT NULL")),
     "longer than allowed": (values(userId="x" * 101), replacing("char_length(t.text_3) <= 100", "true")),
     "a control character": (
@@ -252,7 +250,7 @@ ALSO_REFUSED: dict[str, Forgery] = {
     "nothing": lambda _: "",
     "dots": lambda _: "..",
     "not base64": lambda s: "!!!." + s.token().partition(".")[2],
-    "not UTF-8": lambda s: f"{encoded(b'{\xff}')}." + s.token().partition(".")[2],
+    "not UTF-8": lambda s: encoded(b"{\xff}") + "." + s.token().partition(".")[2],
     "leading space": lambda s: " " + s.token(),
     "trailing newline": lambda s: s.token() + "\n",
     "padding": lambda s: s.token() + "=",
@@ -436,5 +434,3 @@ def test_a_missing_seal_key_fails_closed(make_stage: MakeStage) -> None:
 def test_two_databases_do_not_take_each_others_tokens(make_stage: MakeStage) -> None:
     one, other = make_stage(), make_stage()
     assert not one.accepts(other.token())
-    assert SPEC.context == one.spec.context
-    assert REFUSED

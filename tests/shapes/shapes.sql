@@ -144,7 +144,7 @@ INSERT INTO p_notes SELECT n, nullif(n % 25, 0), 'body' FROM generate_series(1, 
 INSERT INTO p_marks SELECT n, n FROM generate_series(1, 50) AS n;
 INSERT INTO p_pings SELECT n, n FROM generate_series(1, 60) AS n; -- ten of them lead nowhere
 INSERT INTO p_readings SELECT n % 4, timestamptz '2026-01-01 00:00:00+00' + n * interval '1 hour', 1 + n % 3 FROM generate_series(1, 12) AS n;
-INSERT INTO p_values SELECT n, n % 4, timestamptz '2026-01-01 00:00:00+00' + (1 + n % 14) * interval '1 hour' FROM generate_series(1, 42) AS n;
+INSERT INTO p_values SELECT n, (n + 1) % 4, timestamptz '2026-01-01 00:00:00+00' + (1 + n % 14) * interval '1 hour' FROM generate_series(1, 42) AS n;
 INSERT INTO p_envelopes SELECT n, 1 + n % 3, 100 + n / 2 FROM generate_series(1, 24) AS n;
 INSERT INTO p_document_meta SELECT n, 'subject' FROM generate_series(100, 120) AS n;
 INSERT INTO p_tags SELECT n, 1 + n % 3 FROM generate_series(1, 12) AS n;

@@ -1,0 +1,5 @@
+"""`python -m rlsgen` is `rlsgen`."""
+
+from rlsgen.cli import main
+
+main()
