@@ -9,7 +9,7 @@ import typer
 
 from rlsgen.catalog.connect import open_connection
 from rlsgen.cli.options import DEFAULT_SPEC, Dsn, OutputFormat, SigningKeyText, SpecPath
-from rlsgen.cli.output import Exit, Format, err, examples, out, show_table, write, write_json
+from rlsgen.cli.output import Exit, Format, err, examples, say, show_table, write, write_json
 from rlsgen.errors import InvalidContext
 from rlsgen.provision.keys import create_key, list_keys, retire, rotate
 from rlsgen.runtime.token import DEFAULT_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS, SigningKey, mint
@@ -79,7 +79,7 @@ def list_(dsn: Dsn = None, format: OutputFormat = Format.text) -> int:
         write_json({"keys": rows})
         return Exit.FINE
     if not rows:
-        out().print("There are no keys: make one with rlsgen keys create.")
+        say("There are no keys: make one with rlsgen keys create.")
         return Exit.FINE
     cells = [
         [
@@ -110,7 +110,7 @@ def retire_(
     if format is Format.json:
         write_json({"retired": kid})
     else:
-        out().print(f"Key {kid} is retired.")
+        say(f"Key {kid} is retired.")
     return Exit.FINE
 
 

@@ -58,6 +58,11 @@ def write(text: str) -> None:
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 
+def say(text: str) -> None:
+    """A result for people, on one line whatever names are in it."""
+    out().print(printable(text).replace("\n", "\\n"))
+
+
 def write_json(document: object) -> None:
     """A result for machines: in ASCII, so that it is valid in every locale and harmless on every terminal."""
     write(json.dumps(document, indent=1, default=str))

@@ -20,9 +20,8 @@ from rlsgen.cli.output import (
     PlanFormat,
     err,
     examples,
-    out,
-    printable,
     progress,
+    say,
     show_plan,
     show_problems,
     show_sql,
@@ -104,7 +103,7 @@ def check(dsn: Dsn = None, spec: SpecPath = DEFAULT_SPEC, format: OutputFormat =
         return Exit.FINE
     show_problems(made.advice, "yellow")
     scoped = sum(table.access == "scoped" for table in declared.tables)
-    out().print(f"{spec} fits the database: {len(declared.tables)} tables, {scoped} of them scoped.")
+    say(f"{spec} fits the database: {len(declared.tables)} tables, {scoped} of them scoped.")
     return Exit.FINE
 
 
@@ -191,16 +190,16 @@ def apply_(
             patience=patience,
             progress=bar,
         )
-        made = make_indexes(connection, declared, bar) if indexes else []
+        made = make_indexes(connection, declared, bar, patience) if indexes else []
     if format is Format.json:
         write_json({**json.loads(outcome.plan.to_json()), "indexes": made, "retries": outcome.retries})
         return Exit.FINE
     if outcome.plan.transactions:
-        out().print(_done("Applied", outcome.plan))
+        say(_done("Applied", outcome.plan))
     else:
-        out().print("No changes: the database is as the spec says.")
+        say("No changes: the database is as the spec says.")
     for label in made:
-        out().print(printable(f"Made {label}."))
+        say(f"Made {label}.")
     if not indexes:
         show_problems(outcome.plan.advice, "yellow")
     return Exit.FINE
@@ -261,7 +260,7 @@ def destroy(
     if format is Format.json:
         write_json(json.loads(made.to_json()))
     elif not dry_run:
-        out().print(_done("Gave back what stood before:", made))
+        say(_done("Gave back what stood before:", made))
     return Exit.FINE
 
 

@@ -17,14 +17,16 @@ import os
 import pwd
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 from rlsgen.errors import ServerError
@@ -121,8 +123,7 @@ def start(directory: Path, *, binaries: Path | None = None, settings: Mapping[st
     for _attempt in range(PORT_ATTEMPTS):
         server = Server(directory, binaries, _free_port())
         seen = server.log.stat().st_size if server.log.exists() else 0
-        # Before it starts, so that whoever is interrupted in between leaves nothing that cannot be found.
-        _state(directory).write_text(json.dumps({"binaries": str(binaries), "port": server.port}))
+        _remember(server)  # before it starts, so that an interruption leaves nothing that cannot be found
         if _launch(server, settings):
             return server
         log = server.log.read_bytes()[seen:].decode(errors="replace") if server.log.exists() else ""
@@ -179,13 +180,12 @@ def temporary_server(binaries: Path | None = None, settings: Mapping[str, str] =
     """
     directory = Path(tempfile.mkdtemp(prefix="rlsgen-"))
     try:
-        server = start(directory, binaries=binaries, settings=settings)
-        try:
-            yield server
-        finally:
-            server.remove()
+        yield start(directory, binaries=binaries, settings=settings)
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        try:
+            discard(directory)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _delete(directory: Path) -> None:
@@ -204,6 +204,13 @@ def _part(text: str) -> str:
 
 def _state(directory: Path) -> Path:
     return directory / "server.json"
+
+
+def _remember(server: Server) -> None:
+    """Write the state in one step: nobody ever finds half of it."""
+    new = server.directory / "server.json.new"
+    new.write_text(json.dumps({"binaries": str(server.binaries), "port": server.port}))
+    new.replace(_state(server.directory))
 
 
 def _owner() -> pwd.struct_passwd | None:
@@ -225,7 +232,7 @@ def _run(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
     owner = _owner()
-    with tempfile.TemporaryFile("w+") as output:
+    with tempfile.TemporaryFile("w+") as output, _undisturbed():
         done = subprocess.run(
             [str(program), *arguments],
             check=False,
@@ -237,9 +244,27 @@ def _run(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
             user=owner.pw_uid if owner else None,
             group=owner.pw_gid if owner else None,
             extra_groups=[] if owner else None,
+            start_new_session=True,  # the terminal's Ctrl-C is not for it
         )
         output.seek(0)
         return subprocess.CompletedProcess(done.args, done.returncode, output.read())
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C is heard at the end: half a start could not be found and undone. (Python hears it in the main thread.)"""
+    heard: list[int] = []
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        numbers = [each for each in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(each))]
+        before = {each: signal.signal(each, lambda number, _: heard.append(number)) for each in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def _make(directory: Path) -> None:
@@ -314,7 +339,7 @@ def _launch(server: Server, settings: Mapping[str, str]) -> bool:
     arguments = ("-D", str(server.data), "-l", str(server.log), "-w", "-t", "60", "-o", shlex.join(options))
     try:
         return _run(server.binaries / "pg_ctl", "start", *arguments).returncode == 0
-    except BaseException:  # Ctrl-C ends pg_ctl, not the server that it has just started
+    except BaseException:  # Ctrl-C
         server.stop("immediate")
         raise
 

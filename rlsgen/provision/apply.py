@@ -14,12 +14,14 @@ from psycopg import errors
 from psycopg.pq import TransactionStatus
 
 from rlsgen.catalog.connect import driver_errors, require_writable_session
+from rlsgen.catalog.model import Catalog
 from rlsgen.catalog.read import read_catalog
-from rlsgen.errors import ApplyFailed, HazardRefused, PlanChanged, ServerError, SpecError
+from rlsgen.errors import ApplyFailed, HazardRefused, PlanChanged, Problem, ServerError, SpecError
 from rlsgen.identifiers import Sql, fill
 from rlsgen.provision.diff import Comparison, compare, search_path
 from rlsgen.provision.judge import judge
 from rlsgen.provision.plan import SETTINGS, Plan, Transaction
+from rlsgen.provision.resolve import Resolver
 from rlsgen.spec.model import Spec
 
 Connection = psycopg.Connection[Any]
@@ -71,11 +73,25 @@ def make_plan(connection: Connection, spec: Spec) -> Plan:
 
 def judged(connection: Connection, spec: Spec) -> Comparison:
     """The comparison of spec and database, every new filter accepted by Postgres itself."""
-    comparison = compare(spec, read_catalog(connection, spec.conversation))
+    catalog = read_catalog(connection, spec.conversation)
+    try:
+        comparison = compare(spec, catalog)
+    except SpecError as misfit:
+        raise SpecError([*misfit.problems, *_also(connection, spec, catalog, misfit)]) from None
     problems = judge(connection, comparison.resolved, comparison.unjudged, search_path(spec))
     if problems:
         raise SpecError(problems)
     return comparison
+
+
+def _also(connection: Connection, spec: Spec, catalog: Catalog, misfit: SpecError) -> Iterator[Problem]:
+    """What Postgres has against the filters of the tables that were found: all problems come at once."""
+    resolved, _ = Resolver(spec, catalog).resolve()
+    scoped = [table for table in resolved.tables.values() if table.spec.access == "scoped"]
+    told = {problem.position for problem in misfit.problems}
+    for problem in judge(connection, resolved, scoped, search_path(spec)):
+        if problem.position not in told:
+            yield problem
 
 
 def apply(
@@ -246,9 +262,13 @@ def _rollback(connection: Connection) -> None:
 
 def _lost(transaction: Transaction, error: psycopg.Error, done: int, total: int) -> ApplyFailed:
     said = error.diag.message_primary or str(error).strip()
-    stand = f"{done} of {total} transactions are committed, each a safe state; this one is committed whole or not at all"
-    hint = "run plan to see where the database stands, then apply again"
-    return ApplyFailed(f"{transaction.title}: the connection was lost: {said}\n{stand}", done=done, total=total, hint=hint)
+    stand = f"{done} of {total} transactions are committed, each a safe state; this one is, too, or not at all"
+    return ApplyFailed(
+        f"{transaction.title}: the connection was lost: {said}\n{stand}",
+        done=done,
+        total=total,
+        hint="run plan to see where the database stands, then apply again",
+    )
 
 
 def _failed(transaction: Transaction, error: psycopg.Error, done: int, total: int) -> ApplyFailed:

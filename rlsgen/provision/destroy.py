@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from rlsgen.catalog.model import Catalog, LedgerEntry, Relation
-from rlsgen.errors import ServerError
-from rlsgen.identifiers import Name, Sql, fill, identifier, literal
-from rlsgen.provision.grants import assert_privileges, from_json, held_on, privilege_steps
+from rlsgen.errors import ServerError, SpecError
+from rlsgen.identifiers import Name, Sql, display, fill, identifier, literal
+from rlsgen.provision.expression import relation_names
+from rlsgen.provision.grants import assert_privileges, held_on, privilege_steps
+from rlsgen.provision.kept import kept_grants, kept_privileges
 from rlsgen.provision.plan import Plan, Step, Transaction
+from rlsgen.provision.roles import premises_problems, provisioned_role
 from rlsgen.provision.statistics import give_back
 from rlsgen.provision.tables import Ledger, forget, restore_row_security
 
@@ -30,14 +33,37 @@ def destroy_plan(catalog: Catalog, conversation: str, path: Sql, table: Name | N
     ledger = {(entry.kind, entry.relation, entry.name): entry for entry in catalog.ledger}
     if catalog.provision is None:
         raise ServerError("there is nothing of rlsgen in this database", hint="see that --dsn names the right one")
+    untrusted = list(premises_problems(catalog))
+    if untrusted:
+        raise SpecError(untrusted)
+    former = provisioned_role(catalog, conversation)
+    if former is not None:
+        message = f"this database is provisioned for {display(former)}, not for {display(conversation)}"
+        raise ServerError(message, hint=f"destroy it with the spec that names {display(former)}")
     destroyer = _Destroyer(catalog, conversation, ledger)
     touched = sorted({entry.relation for entry in catalog.ledger if entry.kind in _RELATION_KINDS})
     if table is not None:
         if table not in touched:
             raise ServerError(f"rlsgen has done nothing to {table}", hint="write schema.table as plan shows it")
+        followers = _followers(catalog, table)
+        if followers:
+            shown = ", ".join(map(str, followers[:5])) + ("…" if len(followers) > 5 else "")
+            hint = "take those off first, or the whole of rlsgen, or give them another path in the spec"
+            raise ServerError(f"policies of {shown} stand on those of {table}", hint=hint)
         return Plan(tuple(destroyer.relation(table)), path)
     closing = destroyer.closing(touched)
     return Plan((*closing, *(each for name in touched for each in destroyer.relation(name)), *destroyer.rest()), path)
+
+
+def _followers(catalog: Catalog, table: Name) -> list[Name]:
+    """Relations whose policies look into the table: without its own, they would show whatever it has."""
+    found = []
+    for name, relation in catalog.relations.items():
+        own = [policy for policy in relation.policies if policy.name.startswith("rlsgen_")]
+        texts = {text for policy in own for text in (policy.using, policy.check) if text}
+        if name != table and any(table in relation_names(text) for text in texts):
+            found.append(name)
+    return found
 
 
 class _Destroyer:
@@ -80,9 +106,9 @@ class _Destroyer:
         entry = self._ledger.get(("grants", relation.name, ""))
         if entry is None:
             return
-        before = entry.before["privileges"]
+        before = kept_grants(entry.before["privileges"], relation.name)
         columns = {"", *(column.name for column in relation.columns)}
-        wanted = from_json([pair for pair in before if pair[1] in columns] if isinstance(before, list) else [])
+        wanted = frozenset(pair for pair in before if pair[1] in columns)
         if self._who in self._catalog.roles:
             held = frozenset() if relation.name in self._closed else held_on(relation, self._who)
             yield from privilege_steps(relation, self._who, held, wanted)
@@ -104,7 +130,7 @@ class _Destroyer:
             Step(
                 "grant",
                 "a privilege of PUBLIC, as it was",
-                Sql(str(entry.before["reverse"])),
+                kept_privileges(entry.before["reverse"]),
                 Sql(""),
                 forget(kind, name, entry.name),
             )
@@ -135,7 +161,7 @@ class _Destroyer:
         """Path functions before the accessors that they call, and the recorders before the ledger that they write."""
         own = [each for each in self._catalog.functions if each.name.schema in ("rlsgen", "rlsgen_private")]
         first = [each for each in own if each.name.name.startswith("path_")]
-        order = ["record_policy", "record_function", "record", "forget"]
+        order = ["record_policy", "policy_text", "record_function", "record", "forget"]
         last = sorted((each for each in own if each.name.name in order), key=lambda each: order.index(each.name.name))
         middle = [each for each in own if each not in first and each not in last]
         for function in (*reversed(first), *middle, *last):

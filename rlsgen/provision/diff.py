@@ -20,12 +20,14 @@ from rlsgen.provision.plan import FORMAT, Plan, Step, Transaction
 from rlsgen.provision.predicates import Predicates
 from rlsgen.provision.render import render
 from rlsgen.provision.resolve import OWN_SCHEMAS, Resolved, Resolver, Table
-from rlsgen.provision.roles import owner_problems, role_problems
+from rlsgen.provision.roles import owner_problems, premises_problems, role_problems
 from rlsgen.provision.surplus import Surplus, surplus_check
 from rlsgen.provision.tables import TableDiffer, forget, record, restore_row_security
 from rlsgen.spec.model import Spec
 
 FOUNDATION = Name("rlsgen", "rlsgen")  # the ledger's name for schemas, ledger, helpers and key tables
+_LEDGER_TABLES = (Name("rlsgen", "provision"), Name("rlsgen", "object"))
+_SECRETS = ("inner_pad", "outer_pad")
 _KEY_TABLES = (Name("rlsgen_private", "signing_key"), Name("rlsgen_private", "seal_key"))
 
 
@@ -78,6 +80,7 @@ def compare(spec: Spec, catalog: Catalog) -> Comparison:
     resolved, problems = Resolver(spec, catalog).resolve()
     problems += role_problems(spec, catalog)
     problems += owner_problems(resolved)
+    problems += premises_problems(catalog)
     differ = _Differ(resolved)
     problems += differ.surplus.problems()
     if problems:
@@ -119,9 +122,11 @@ class _Differ:
         tables = {name: differ.table(table) for name, table in self._resolved.tables.items()}
         suspended = self._suspended(differ.altered)
         tables |= {name: differ.table(self._resolved.tables[name], closed=True) for name in suspended}
+        functions = [*context_functions(self._spec, accessors, retired), *predicates.functions.values()]
+        self.surplus.expect(each.name for each in functions)
         transactions = [
             self._foundation(),
-            self._functions([*context_functions(self._spec, accessors, retired), *predicates.functions.values()]),
+            self._functions(functions),
             self._closing(suspended),
             *tables.values(),
             *(differ.view(view) for view in self._resolved.views.values()),
@@ -155,7 +160,7 @@ class _Differ:
         create = Sql(f"{render('ledger.sql.j2')};\n{key_tables()}".rstrip().rstrip(";"))
         source = hashlib.sha256(create.encode()).hexdigest()
         entry = self._ledger.get(("foundation", FOUNDATION, ""))
-        if entry and entry.source == source and entry.live == self._foundation_live() and self._keys_closed():
+        if entry and entry.source == source and entry.live == self._foundation_live() and self._closed():
             return None
         first = fill(
             "INSERT INTO rlsgen.provision (format, spec_hash, fingerprint, system_identifier, seal)"
@@ -186,17 +191,18 @@ class _Differ:
         text = "".join(each.definition for each in sorted(private, key=lambda each: each.name.name))
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _keys_closed(self) -> bool:
-        """Whether the key tables are there, under row security without policies, and nobody else may touch them."""
-        tables = [self._catalog.relations.get(name) for name in _KEY_TABLES]
-        private = self._catalog.schemas["rlsgen_private"]
-        closed = all(grant.grantee == private.owner for grant in private.grants)
-        return closed and all(
-            table is not None
-            and table.row_security
-            and not table.policies
-            and all(grant.grantee == table.owner for grant in table.grants)
-            for table in tables
+    def _closed(self) -> bool:
+        """Whether what is private is there and its owner's alone, and the keys under row security without policies."""
+        tables = {name: self._catalog.relations.get(name) for name in (*_KEY_TABLES, *_LEDGER_TABLES)}
+        keys = [tables[name] for name in _KEY_TABLES]
+        private = [each for each in self._catalog.functions if each.name.schema == "rlsgen_private"]
+        columns = [(each, column) for each in tables.values() if each for column in each.columns]
+        owned = [self._catalog.schemas["rlsgen_private"], *tables.values(), *private]
+        return (
+            all(each is not None and all(grant.grantee == each.owner for grant in each.grants) for each in owned)
+            and all(grant.grantee == each.owner for each, column in columns for grant in column.grants)
+            and all(column.statistics == 0 for _, column in columns if column.name in _SECRETS)
+            and all(key is not None and key.row_security and not key.policies for key in keys)
         )
 
     # Functions
@@ -276,10 +282,26 @@ class _Differ:
             yield Step("replace" if live else "create", label, desired.create, old, recorded)
         wanted = {self._spec.conversation} if desired.execute else set()
         held: set[str | None] = (
-            {grant.grantee for grant in live.grants if grant.grantee != live.owner} if live else {None}
+            {grant.grantee for grant in live.grants if grant.grantee != live.owner} if live else self._born_with
         )
         if held != wanted:
             yield from self._execute(label, signature, held, wanted)
+        if live and any(grant.grantee == self._spec.conversation and grant.grantable for grant in live.grants):
+            target, role = fill("FUNCTION {}", signature), identifier(self._spec.conversation)
+            yield Step(
+                "revoke",
+                f"the right to grant EXECUTE on {label} from {self._spec.conversation}",
+                fill("REVOKE GRANT OPTION FOR EXECUTE ON {} FROM {} CASCADE", target, role),
+                fill("GRANT EXECUTE ON {} TO {} WITH GRANT OPTION", target, role),
+            )
+
+    @cached_property
+    def _born_with(self) -> set[str | None]:
+        """Who may execute a function of ours as soon as it is made: PUBLIC, and whom default privileges name."""
+        me, ours = self._catalog.current_user, (None, "rlsgen")
+        defaults = [each for each in self._catalog.default_privileges if each.owner == me and each.schema in ours]
+        named = {each.grant.grantee for each in defaults if each.kind == "function"}
+        return {None} | named - {me, self._spec.conversation}
 
     def _execute(self, label: str, signature: Sql, held: set[str | None], wanted: set[str]) -> Iterator[Step]:
         target = fill("FUNCTION {}", signature)
@@ -354,7 +376,7 @@ class _Differ:
         steps = []
         for step in self.surplus.public_steps():
             steps.append(self._recorded(step))
-        checks = tuple(surplus_check(self._resolved)) if steps and any("TEMPORARY" in s.object for s in steps) else ()
+        checks = tuple(surplus_check(self._resolved)) if steps and any(" on database " in s.object for s in steps) else ()
         steps += self.surplus.relation_steps(suspended)
         for step in self.surplus.other_steps():
             steps.append(step if not step.reverse or self._provisioned else self._recorded(step))

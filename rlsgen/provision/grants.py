@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rlsgen.catalog.model import Column, Grant, Relation
 from rlsgen.identifiers import Name, Sql, fill, identifier, identifiers, join, literal
@@ -85,6 +85,22 @@ def privilege_steps(relation: Relation, role: str, held: Privileges, wanted: Pri
     return steps
 
 
+def grant_option_steps(relation: Relation, role: str, kept: Privileges) -> Iterator[Step]:
+    """REVOKE GRANT OPTION FOR privileges that stay: a role that runs untrusted SQL must not pass anything on."""
+    grants = [("", grant) for grant in relation.grants]
+    grants += [(column.name, grant) for column in relation.columns for grant in column.grants]
+    optional = {(grant.privilege, name) for name, grant in grants if grant.grantee == role and grant.grantable} & kept
+    if optional:
+        kind = Sql("SEQUENCE") if relation.kind == "sequence" else Sql("TABLE")
+        what, target, who = _listed(optional, relation.columns), relation.name.sql, identifier(role)
+        yield Step(
+            "revoke",
+            f"the right to grant {_words(optional)} on {relation.name} for {role}",
+            fill("REVOKE GRANT OPTION FOR {} ON {} {} FROM {} CASCADE", what, kind, target, who),
+            fill("GRANT {} ON {} {} TO {} WITH GRANT OPTION", what, kind, target, who),
+        )
+
+
 def assert_privileges(relation: Name, role: str, wanted: Privileges) -> Sql:
     """A statement that fails unless the role holds exactly these privileges."""
     entries = join(", ", [literal(f"{privilege}:{column}") for privilege, column in sorted(wanted)])
@@ -99,11 +115,6 @@ def assert_privileges(relation: Name, role: str, wanted: Privileges) -> Sql:
 def before_json(held: Privileges) -> list[list[str]]:
     """Privileges as the ledger keeps them."""
     return [list(entry) for entry in sorted(held)]
-
-
-def from_json(entries: Sequence[Sequence[str]]) -> Privileges:
-    """Privileges as the ledger kept them."""
-    return frozenset((privilege, column) for privilege, column in entries)
 
 
 def public(grants: Iterable[Grant]) -> list[str]:

@@ -31,6 +31,7 @@ class IndexStatement:
 
     label: str
     sql: Sql
+    concurrently: bool = False  # takes as long as it takes and blocks nobody; others lock the table for a moment
 
 
 def missing_indexes(resolved: Resolved) -> list[MissingIndex]:
@@ -135,7 +136,7 @@ def _create(relation: Relation, columns: tuple[str, ...]) -> IndexStatement:
         relation.name.sql,
         identifiers(columns),
     )
-    return IndexStatement(f"index on {relation.name} ({', '.join(columns)})", sql)
+    return IndexStatement(f"index on {relation.name} ({', '.join(columns)})", sql, concurrently=True)
 
 
 def _leftovers(relation: Relation, columns: tuple[str, ...]) -> Iterator[IndexStatement]:
@@ -143,4 +144,4 @@ def _leftovers(relation: Relation, columns: tuple[str, ...]) -> Iterator[IndexSt
     name = index_name(relation.name, columns)
     if relation.kind != "partitioned" and any(index.name == name and not index.valid for index in relation.indexes):
         sql = fill("DROP INDEX CONCURRENTLY {}", Name(relation.name.schema, name).sql)
-        yield IndexStatement(f"drop the invalid index {name}", sql)
+        yield IndexStatement(f"drop the invalid index {name}", sql, concurrently=True)

@@ -80,12 +80,13 @@ class Transaction:
     title: str
     steps: tuple[Step, ...]
     closing: tuple[Sql, ...] = ()  # ledger rows and checks of effects, after all steps
+    opening: tuple[Sql, ...] = ()  # locks, before all steps
 
     @property
     def statements(self) -> list[Sql]:
         """What is sent, in order, without BEGIN and COMMIT."""
         body = [statement for step in self.steps for statement in (step.sql, step.record) if statement]
-        return [*body, *self.closing]
+        return [*self.opening, *body, *self.closing]
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,22 +108,44 @@ def conversation_policies(table: Table, predicates: Predicates, conversation: st
 
 
 def unrestricted_policy(
-    table: Table, resolved: Resolved, predicates: Predicates, roles: tuple[str, ...]
+    table: Table, resolved: Resolved, predicates: Predicates, roles: tuple[str, ...], *, forced: bool
 ) -> DesiredPolicy:
     """What keeps the rows visible for unrestricted roles that row security would otherwise hide them from."""
     conversation = literal(resolved.spec.conversation)
     outside = fill("(SELECT session_user) <> {}", conversation)
-    if resolved.spec.force and table.name in predicates.definer_reads:
+    if forced and table.name in predicates.definer_reads:
         # A path function runs as the owner in a conversation's session: it must see what its own predicate filters.
         own = predicates.own(table, "read")
         outside = fill("{} OR ({})", outside, own) if own is not None else Sql("true")
     return DesiredPolicy(table.name, UNRESTRICTED, "ALL", True, roles, outside, outside)
 
 
-def had_row_security(table: Table, ledger: Mapping[tuple[str, Name, str], LedgerEntry]) -> bool:
-    """Whether the table's row security was on before rlsgen came."""
+@dataclass(frozen=True, slots=True)
+class RowSecurity:
+    """A table's two flags."""
+
+    on: bool
+    forced: bool
+
+
+def row_security_before(
+    table: Table, resolved: Resolved, ledger: Mapping[tuple[str, Name, str], LedgerEntry]
+) -> RowSecurity:
+    """The flags as they were before rlsgen came.
+
+    A table with policies of ours and no ledger entry was renamed: then what is on was switched on for them, unless
+    somebody else's policies say that it was in use before.
+    """
     entry = ledger.get(("table", table.name, ""))
-    return bool(entry.before.get("row_security")) if entry else table.relation.row_security
+    relation = table.relation
+    if entry is not None:
+        return RowSecurity(bool(entry.before.get("row_security")), bool(entry.before.get("force")))
+    ours = any(policy.name.startswith("rlsgen_") for policy in relation.policies)
+    theirs = any(not policy.name.startswith("rlsgen_") for policy in relation.policies)
+    return RowSecurity(
+        relation.row_security and (theirs or not ours),
+        relation.force_row_security and not (ours and resolved.spec.force),
+    )
 
 
 def privileges_of(role: str, catalog: Catalog) -> frozenset[str]:
@@ -138,17 +160,26 @@ def privileges_of(role: str, catalog: Catalog) -> frozenset[str]:
     return frozenset(held)
 
 
-def subject_roles(table: Table, resolved: Resolved, closures: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
-    """Unrestricted roles that row security on this table would touch, so that they need a policy of their own."""
-    catalog = resolved.catalog
-    subject = set()
-    for name in resolved.spec.unrestricted:
-        role = catalog.roles.get(name)
-        if role is None or role.superuser or role.bypass_rls:
-            continue
-        if table.relation.owner not in closures[name]:
-            subject.add(name)
-    owner = catalog.roles.get(table.relation.owner)
-    if resolved.spec.force and owner and not (owner.superuser or owner.bypass_rls):
+def subject_roles(
+    table: Table, resolved: Resolved, closures: Mapping[str, frozenset[str]], before: RowSecurity
+) -> tuple[str, ...]:
+    """Unrestricted roles that row security on this table would touch, so that they need a policy of their own.
+
+    Where row security was on before, roles stay under the policies that they know, unless the spec replaces them. The
+    owner is touched where it is forced.
+    """
+    known = before.on and table.spec.existing != "replace"
+    subject = (
+        set() if known else {name for name in resolved.spec.unrestricted if _touched(name, table, resolved, closures)}
+    )
+    owner = resolved.catalog.roles.get(table.relation.owner)
+    newly = resolved.spec.force and not before.forced if known else resolved.spec.force or before.forced
+    if newly and owner and not (owner.superuser or owner.bypass_rls):
         subject.add(owner.name)
     return tuple(sorted(subject))
+
+
+def _touched(name: str, table: Table, resolved: Resolved, closures: Mapping[str, frozenset[str]]) -> bool:
+    role = resolved.catalog.roles.get(name)
+    exempt = role is None or role.superuser or role.bypass_rls
+    return not exempt and table.relation.owner not in closures[name]

@@ -8,7 +8,7 @@ from rlsgen.catalog.model import Catalog
 from rlsgen.errors import Position, Problem
 from rlsgen.identifiers import Sql, display, fill, identifier
 from rlsgen.provision.policies import privileges_of
-from rlsgen.provision.resolve import Resolved, suggestion
+from rlsgen.provision.resolve import OWN_SCHEMAS, Resolved, suggestion
 from rlsgen.spec.model import Spec
 
 
@@ -22,6 +22,11 @@ def role_problems(spec: Spec, catalog: Catalog) -> Iterator[Problem]:
         yield Problem(f"role {display(conversation)} does not exist", places.get("roles.conversation"), hint)
     else:
         yield from _conversation(conversation, catalog, places.get("roles.conversation"))
+    former = provisioned_role(catalog, conversation)
+    if former is not None:
+        message = f"this database is provisioned for {display(former)}, whose privileges nobody would take back"
+        hint = f"run rlsgen destroy with the spec that names {display(former)}, then apply this one"
+        yield Problem(message, places.get("roles.conversation"), hint)
     for number, name in enumerate(spec.unrestricted):
         place = places.get(f"roles.unrestricted.{number}", places.get("roles.unrestricted"))
         if name not in catalog.roles:
@@ -33,6 +38,13 @@ def role_problems(spec: Spec, catalog: Catalog) -> Iterator[Problem]:
                 f"unrestricted role {display(name)} inherits from {display(conversation)}: its policies would bind it"
             )
             yield Problem(message, place, f"an administrator can run: {revoke}")
+
+
+def provisioned_role(catalog: Catalog, conversation: str) -> str | None:
+    """The role that rlsgen's restrictive policies name, if none of them names `conversation`."""
+    policies = (policy for relation in catalog.relations.values() for policy in relation.policies)
+    named = {role for policy in policies if policy.name.startswith("rlsgen_only_") for role in policy.roles}
+    return None if conversation in named else min(named - {""}, default=None)
 
 
 def _conversation(name: str, catalog: Catalog, place: Position | None) -> Iterator[Problem]:
@@ -68,6 +80,31 @@ def _conversation(name: str, catalog: Catalog, place: Position | None) -> Iterat
         shown = ", ".join(owned[:3]) + ("…" if len(owned) > 3 else "")
         hint = f"give them another owner: {fill('REASSIGN OWNED BY {} TO …', who)}"
         yield Problem(f"conversation role {display(name)} owns {shown}", place, hint)
+
+
+def premises_problems(catalog: Catalog) -> Iterator[Problem]:
+    """Owners of rlsgen's schemas, or of something in them, whom the role that applies has no reason to trust.
+
+    It runs the functions that are there and the SQL that the ledger keeps; their owner could have put anything there,
+    before the first apply too.
+    """
+    me = display(catalog.current_user)
+    mine = privileges_of(catalog.current_user, catalog)
+    owned = [(each.name, each.owner, f"schema {each.name}") for each in catalog.schemas.values()]
+    owned += [(each.name.schema, each.owner, str(each.name)) for each in catalog.relations.values()]
+    owned += [(each.name.schema, each.owner, f"function {each.name}") for each in catalog.functions]
+    owners: dict[str, str] = {}
+    for schema, owner, what in owned:
+        if schema in OWN_SCHEMAS and owner not in mine and not catalog.roles[owner].superuser:
+            owners.setdefault(owner, what)
+    for owner, what in owners.items():
+        who = fill("GRANT {} TO {}", identifier(owner), identifier(catalog.current_user))
+        yield Problem(
+            f"{what} belongs to {display(owner)}, and {me} would run what that role put there",
+            None,
+            f"connect as {display(owner)} or set PGOPTIONS='-c role={owner}' if it is the role that applies;"
+            f" or if it is trusted: {who}",
+        )
 
 
 def owner_problems(resolved: Resolved) -> Iterator[Problem]:

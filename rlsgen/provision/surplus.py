@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from rlsgen.catalog.model import Catalog, Dependency, Function, Grant, Relation
+from rlsgen.catalog.model import Catalog, DefaultPrivilege, Dependency, Function, Grant, Relation
 from rlsgen.errors import Problem
 from rlsgen.identifiers import Name, Sql, display, fill, identifier, identifiers, join, literal
 from rlsgen.provision.effects import public_lost, public_lost_create, public_lost_function, role_lost
@@ -38,6 +38,7 @@ _KEYWORDS: Mapping[str, Sql] = {
     "tablespace": Sql("TABLESPACE"),
     "parameter ACL": Sql("PARAMETER"),
 }
+_ON_DATABASE: Mapping[str, str] = {"TEMPORARY": "temporary tables", "CREATE": "schemas"}
 _DEFAULT_KINDS: Mapping[str, Sql] = {
     "table": Sql("TABLES"),
     "sequence": Sql("SEQUENCES"),
@@ -60,6 +61,11 @@ class Surplus:
         self._admin = privileges_of(self._catalog.current_user, self._catalog)
         me = self._catalog.roles.get(self._catalog.current_user)
         self._superuser = bool(me and me.superuser)
+        self._own = {entry.relation for entry in resolved.catalog.ledger if entry.kind == "function"}
+
+    def expect(self, functions: Iterable[Name]) -> None:
+        """Functions of rlsgen's own, also where the ledger has lost them: they are compared one by one elsewhere."""
+        self._own |= set(functions)
 
     def may_change(self, owner: str) -> bool:
         """Whether the role that applies may alter what `owner` owns."""
@@ -104,7 +110,9 @@ class Surplus:
             here = dependency.address in (self._catalog.database, identifier(self._catalog.database))
             return not here or self._only(dependency, {"CONNECT"})
         # rlsgen's own functions are compared one by one, with their definitions.
-        return dependency.type == "function" and dependency.address.startswith("rlsgen.")
+        own = {f"{schema}.{name}" for each in self._own for schema in ("rlsgen", identifier("rlsgen"))
+               for name in (each.name, identifier(each.name))}  # fmt: skip
+        return dependency.type == "function" and dependency.address.partition("(")[0] in own
 
     def _shown(self, dependency: Dependency) -> bool:
         """Whether a schema has something in it that the spec shows."""
@@ -113,7 +121,8 @@ class Surplus:
         return dependency.address in schemas | plain
 
     def _only(self, dependency: Dependency, privileges: set[str]) -> bool:
-        return {grant.privilege for grant in self._grants_of(dependency) if grant.grantee == self._who} <= privileges
+        held = [grant for grant in self._grants_of(dependency) if grant.grantee == self._who]
+        return {grant.privilege for grant in held} <= privileges and not any(grant.grantable for grant in held)
 
     def _revoke_all(self, dependency: Dependency) -> Iterator[Step]:
         keyword = _KEYWORDS.get(dependency.type)
@@ -122,10 +131,19 @@ class Surplus:
         # The identity comes from pg_identify_object, which quotes it.
         target = fill("{} {}", keyword, Sql(dependency.address))
         privileges = self._privileges_on(dependency)
-        too_much = privileges if dependency.type in ("schema", "database") else Sql("ALL")
-        sql = fill("REVOKE {} ON {} FROM {}", too_much, target, identifier(self._who))
-        reverse = fill("GRANT {} ON {} TO {}", privileges, target, identifier(self._who)) if privileges else Sql("")
-        yield Step("revoke", f"{too_much} on {dependency.object} from {self._who}", sql, reverse)
+        who, named = identifier(self._who), dependency.type in ("schema", "database")
+        too_much = privileges if named else Sql("ALL")
+        if too_much:
+            sql = fill("REVOKE {} ON {} FROM {}", too_much, target, who)
+            reverse = fill("GRANT {} ON {} TO {}", privileges, target, who) if privileges else Sql("")
+            yield Step("revoke", f"{too_much} on {dependency.object} from {self._who}", sql, reverse)
+        held = [grant for grant in self._grants_of(dependency) if grant.grantee == self._who] if named else []
+        passed_on = {grant.privilege for grant in held if grant.grantable} - set(privileges.split(", "))
+        if passed_on:
+            what = join(", ", [Sql(privilege) for privilege in sorted(passed_on)])
+            sql = fill("REVOKE GRANT OPTION FOR {} ON {} FROM {} CASCADE", what, target, who)
+            reverse = fill("GRANT {} ON {} TO {} WITH GRANT OPTION", what, target, who)
+            yield Step("revoke", f"the right to grant {what} on {dependency.object} from {self._who}", sql, reverse)
 
     def _privileges_on(self, dependency: Dependency) -> Sql:
         """What is too much on something that is no relation, as far as its type or its ACL says."""
@@ -180,11 +198,19 @@ class Surplus:
     def advice(self) -> Iterator[Problem]:
         """What should be closed, but only the owner of the database or of a schema can close."""
         database = self._catalog.database
-        if "TEMPORARY" in public(self._catalog.database_grants) and not self.may_change(self._catalog.database_owner):
-            sql = fill("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC", identifier(database))
-            yield Problem(
-                f"everybody may create temporary tables in {display(database)}", None, f"let its owner run: {sql}"
-            )
+        for privilege, what in _ON_DATABASE.items():
+            held = privilege in public(self._catalog.database_grants)
+            if held and not self.may_change(self._catalog.database_owner):
+                sql = fill("REVOKE {} ON DATABASE {} FROM PUBLIC", Sql(privilege), identifier(database))
+                yield Problem(f"everybody may create {what} in {display(database)}", None, f"let its owner run: {sql}")
+        for default in self._public_defaults():
+            if not self.may_change(default.owner):
+                revoke = self._revoke_default(default.owner, default.schema, default.kind, default.grant)
+                yield Problem(
+                    f"everybody may read tables that {display(default.owner)} is going to make",
+                    None,
+                    f"let it run: {revoke.sql}",
+                )
         for schema in self._catalog.schemas.values():
             if "CREATE" in public(schema.grants) and not self.may_change(schema.owner):
                 sql = fill("REVOKE CREATE ON SCHEMA {} FROM PUBLIC", identifier(schema.name))
@@ -195,9 +221,13 @@ class Surplus:
     def public_steps(self) -> Iterator[Step]:
         """Revocations from PUBLIC; each first grants the same to the unrestricted roles that used it."""
         catalog = self._catalog
-        if "TEMPORARY" in public(catalog.database_grants) and self.may_change(catalog.database_owner):
-            target = fill("DATABASE {}", identifier(catalog.database))
-            yield self._from_public("TEMPORARY", target, f"database {catalog.database}", catalog.database_grants)
+        for privilege in _ON_DATABASE:
+            if privilege in public(catalog.database_grants) and self.may_change(catalog.database_owner):
+                target = fill("DATABASE {}", identifier(catalog.database))
+                yield self._from_public(privilege, target, f"database {catalog.database}", catalog.database_grants)
+        for default in self._public_defaults():
+            if self.may_change(default.owner):
+                yield self._default_from_public(default)
         for schema in catalog.schemas.values():
             if "CREATE" in public(schema.grants) and self.may_change(schema.owner):
                 target = fill("SCHEMA {}", identifier(schema.name))
@@ -208,6 +238,18 @@ class Surplus:
             if self.may_change(function.owner):
                 target = fill("ROUTINE {}({})", function.name.sql, Sql(function.arguments))
                 yield self._from_public("EXECUTE", target, f"function {function.name}", function.grants)
+
+    def _public_defaults(self) -> Iterator[DefaultPrivilege]:
+        """What PUBLIC will hold on tables that nobody has made yet: they would be open until the next apply."""
+        for default in self._catalog.default_privileges:
+            somewhere = default.schema is None or self._enters(default.schema)
+            if default.grant.grantee is None and default.kind == "table" and somewhere:
+                yield default
+
+    def _default_from_public(self, default: DefaultPrivilege) -> Step:
+        step = self._revoke_default(default.owner, default.schema, default.kind, default.grant)
+        hazard = Warned(Hazard.PUBLIC_REVOKE, f"{step.object} is revoked", "grant it to the roles that need it")
+        return replace(step, hazards=(hazard,))
 
     def _relation_steps(self, relation: Relation) -> Iterator[Step]:
         if not self.may_change(relation.owner):
@@ -274,7 +316,9 @@ class Surplus:
         for function in self._catalog.functions:
             public_may = "EXECUTE" in public(function.grants)
             schema = function.name.schema
-            if function.definer and public_may and schema not in OWN_SCHEMAS and self._enters(schema):
+            # Of rlsgen's own functions, compared one by one, EXECUTE is compared too.
+            reachable = self._enters(schema) if schema not in OWN_SCHEMAS else function.name not in self._own
+            if function.definer and public_may and reachable:
                 yield function
 
     def _is_hidden(self, name: Name) -> bool:

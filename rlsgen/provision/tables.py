@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from rlsgen.catalog.model import LedgerEntry, Policy
-from rlsgen.identifiers import Name, Sql, fill, literal
+from rlsgen.identifiers import Name, Sql, fill, join, literal
+from rlsgen.provision.expression import relation_names
 from rlsgen.provision.grants import (
     assert_privileges,
     before_json,
+    grant_option_steps,
     held_on,
     privilege_steps,
     wanted_on_table,
@@ -17,14 +20,16 @@ from rlsgen.provision.grants import (
     wanted_sequences,
 )
 from rlsgen.provision.hazards import Onlookers
+from rlsgen.provision.kept import kept_policy
 from rlsgen.provision.plan import Hazard, Step, Transaction, Warned
 from rlsgen.provision.policies import (
+    UNRESTRICTED,
     DesiredPolicy,
     conversation_policies,
     drop_policy,
-    had_row_security,
     live_text,
     recreate,
+    row_security_before,
     subject_roles,
     unrestricted_policy,
 )
@@ -92,11 +97,29 @@ class TableDiffer:
         granted, check = self._grants(table.name, wanted, closed=closed or table.spec.access == "hidden")
         steps += granted
         closing += check
+        if granted and table.spec.access == "scoped":
+            closing.append(_assert_protected(table.name, self.desired(table)))
         for name in wanted_sequences(table):
             granted, check = self._grants(name, frozenset({("USAGE", "")}))
             steps += granted
             closing += check
-        return Transaction(f"table {table.name}", tuple(steps), tuple(closing)) if steps else None
+        opening = tuple(self._locks(table)) if table.name in self.altered else ()
+        return Transaction(f"table {table.name}", tuple(steps), tuple(closing), opening) if steps else None
+
+    def _locks(self, table: Table) -> Iterator[Sql]:
+        """The tables that policies look into, locked as reading them would, before this one is locked.
+
+        CREATE POLICY would lock them afterwards, and whoever waits for this table would wait for them as well.
+        """
+        filters = (table.spec.filter, table.spec.check)
+        if table.spec.access != "scoped" or not (table.paths or any(each and each.relations for each in filters)):
+            return
+        texts = {text for policy in self.desired(table) for text in (policy.using, policy.check) if text}
+        read = {name for text in texts for name in relation_names(text)} - {table.name}
+        kinds = {name: self._resolved.catalog.relations[name].kind for name in sorted(read)}
+        names = [fill("ONLY {}", name.sql) for name, kind in kinds.items() if kind in ("table", "partitioned")]
+        if names:
+            yield fill("LOCK TABLE {} IN ACCESS SHARE MODE", join(", ", names))
 
     def _grants(
         self, name: Name, wanted: frozenset[tuple[str, str]], *, closed: bool = False
@@ -104,20 +127,27 @@ class TableDiffer:
         relation = self._resolved.catalog.relations[name]
         role = self._spec.conversation
         held = frozenset() if closed else held_on(relation, role)
-        if held == wanted:
+        passing_on = list(grant_option_steps(relation, role, held & wanted))
+        known = ("grants", name, "") in self._ledger or not held
+        if held == wanted and known and not passing_on:
             return [], []
-        before = {"privileges": before_json(held)}
-        closing = [record("grants", name, "", "", "", before), assert_privileges(name, role, wanted)]
-        return privilege_steps(relation, role, held, wanted), closing
+        # What stands on a provisioned database without an entry is drift, or ours under a table's former name.
+        provision = self._resolved.catalog.provision
+        later = provision is not None and provision.fingerprint != ""
+        recorded = record("grants", name, "", "", "", {"privileges": [] if later else before_json(held)})
+        steps = [*passing_on, *privilege_steps(relation, role, held, wanted)]
+        if not steps:
+            steps = [Step("alter", f"ledger entry of {name}: grants", recorded, forget("grants", name, ""))]
+        return steps, [recorded, assert_privileges(name, role, wanted)]
 
     def desired(self, table: Table) -> list[DesiredPolicy]:
         """All policies that the table should have of ours."""
         policies = conversation_policies(table, self._predicates, self._spec.conversation)
-        subject = subject_roles(table, self._resolved, self._onlookers.closures)
-        keeps = table.spec.existing == "keep" and had_row_security(table, self._ledger)
-        if subject and not keeps:
-            # Under `existing: keep` with row security already on, other roles stay under the policies that they know.
-            policies.append(unrestricted_policy(table, self._resolved, self._predicates, subject))
+        before = row_security_before(table, self._resolved, self._ledger)
+        subject = subject_roles(table, self._resolved, self._onlookers.closures, before)
+        if subject:
+            forced = self._spec.force or before.forced
+            policies.append(unrestricted_policy(table, self._resolved, self._predicates, subject, forced=forced))
         return policies
 
     def _row_security(self, table: Table) -> Iterator[Step]:
@@ -140,10 +170,22 @@ class TableDiffer:
                 )
             elif not name.startswith("rlsgen_") and table.spec.existing == "replace":
                 steps.append(_replaced(table, policy))
+        steps = [self._uncovering(step, table, live, desired) for step in steps]
         if steps and any(step.action != "drop" for step in steps):
             self.changed[table.name] = table
         yield from steps
         yield from self._flags(table, desired)
+
+    def _uncovering(
+        self, step: Step, table: Table, live: Mapping[str, Policy], desired: Sequence[DesiredPolicy]
+    ) -> Step:
+        """The step, with the hazards for unrestricted roles that it leaves out, and whose rows vanish with that."""
+        if step.object != f"policy {UNRESTRICTED} on {table.name}" or UNRESTRICTED not in live:
+            return step
+        covered = next((policy.roles for policy in desired if policy.name == UNRESTRICTED), ())
+        force = self._spec.force
+        hazards = self._onlookers.of_uncovering(table, live[UNRESTRICTED].roles, covered, force=force)
+        return replace(step, hazards=(*step.hazards, *hazards))
 
     def _policy(self, desired: DesiredPolicy, live: Policy | None) -> Iterator[Step]:
         entry = self._ledger.get(("policy", desired.table, desired.name))
@@ -163,16 +205,16 @@ class TableDiffer:
         if live is None:
             yield Step("create", label, desired.create, drop, recorded)
         else:
-            replace = fill("{};\n{}", drop, desired.create)
-            yield Step("replace", label, replace, fill("{};\n{}", drop, recreate(desired.table, live)), recorded)
+            again = fill("{};\n{}", drop, desired.create)
+            yield Step("replace", label, again, fill("{};\n{}", drop, recreate(desired.table, live)), recorded)
 
     def _flags(self, table: Table, desired: Sequence[DesiredPolicy]) -> Iterator[Step]:
         relation, name = table.relation, table.name
         entry = self._ledger.get(("table", name, ""))
-        before = {"row_security": relation.row_security, "force": relation.force_row_security}
-        recorded = record("table", name, "", "", "", before) if entry is None else None
-        had_force = bool((entry.before if entry else before)["force"])
-        force = self._spec.force or had_force
+        before = row_security_before(table, self._resolved, self._ledger)
+        document = {"row_security": before.on, "force": before.forced}
+        recorded = record("table", name, "", "", "", document) if entry is None else None
+        force = self._spec.force or before.forced
         if not relation.row_security:
             covered = next((policy.roles for policy in desired if policy.command == "ALL"), ())
             hazards = tuple(self._onlookers.of_row_security(table, covered, force=force))
@@ -214,7 +256,26 @@ class TableDiffer:
         granted, check = self._grants(name, wanted_on_view(view), closed=view.spec.access == "hidden")
         steps += granted
         closing += check
+        if granted and view.spec.access == "invoker":
+            closing.append(_assert_invoker(name))
         return Transaction(f"view {name}", tuple(steps), tuple(closing)) if steps else None
+
+
+def _assert_protected(table: Name, policies: Sequence[DesiredPolicy]) -> Sql:
+    """A statement that fails unless row security is on, with these policies as they were recorded."""
+    names = join(", ", [literal(policy.name) for policy in policies])
+    return fill("SELECT rlsgen_private.assert_protected({}, ARRAY[{}])", regclass(table), names)
+
+
+def _assert_invoker(view: Name) -> Sql:
+    """A statement that fails unless a view checks its caller: CREATE OR REPLACE VIEW silently drops the option."""
+    return fill(
+        "SELECT rlsgen_private.assert_true((SELECT o.option_value::boolean FROM pg_class AS c,"
+        " pg_options_to_table(c.reloptions) AS o WHERE c.oid = {} AND o.option_name = 'security_invoker'), {}, {})",
+        regclass(view),
+        literal(f"view {view} has lost security_invoker"),
+        literal("it was replaced in between: plan again, and apply that"),
+    )
 
 
 def _replaced(table: Table, policy: Policy) -> Step:
@@ -264,7 +325,7 @@ def restore_row_security(
     present = {policy.name for policy in policies}
     for (kind, relation, policy_name), row in ledger.items():
         if kind == "replaced" and relation == name:
-            create = Sql(str(row.before["create"])) if policy_name not in present else Sql("SELECT")
+            create = kept_policy(row.before["create"], name, policy_name) if policy_name not in present else Sql("SELECT")
             yield Step(
                 "create",
                 f"policy {policy_name} on {name}",

@@ -55,5 +55,5 @@ INSERT INTO countries (code) VALUES ('at'), ('no');
 INSERT INTO secrets SELECT o, o, 'secret ' || o FROM generate_series(1, 3) AS o;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO shop_app;
-GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO shop_app;
+GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO shop_app;
 ANALYZE;

@@ -60,7 +60,7 @@ def document(**changes: Any) -> dict[str, Any]:
     """The company's spec as a document. Keys are those of tables, or of the document itself; None takes one away."""
     made = copy.deepcopy(_COMPANY)
     for key, value in changes.items():
-        place = made if key in made or key in ("force", "seal", "undeclared") else made["tables"]
+        place = made if key in made or key in ("force", "seal", "schemas", "undeclared") else made["tables"]
         place[key] = value
         if value is None:
             del place[key]

@@ -21,7 +21,6 @@ from rlsgen.provision.apply import apply, execute, make_plan
 from rlsgen.provision.destroy import destroy_plan
 from rlsgen.provision.diff import search_path
 from rlsgen.provision.plan import Plan, Transaction
-from rlsgen.spec.model import Spec
 from tests.apply.support import (
     ALLOWED,
     BY_ORGANISATION,
@@ -197,7 +196,7 @@ def test_sigkill(site: Database, probe: Probe, administrator: Connection, spec_f
     """Killed where it waits for a lock, in the midst of its work."""
     with site.connect(autocommit=False) as other:
         other.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
-        arguments = ("apply", "--spec", str(spec_file), "--lock-timeout", "30", *(f"--allow={each}" for each in ALLOWED))
+        arguments = ("apply", "--spec", str(spec_file), "--lock-timeout=30", *(f"--allow={each}" for each in ALLOWED))
         process = subprocess.Popen(
             command(*arguments), cwd=ROOT, env=program_environment(site.dsn()),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -12,6 +13,8 @@ import pytest
 
 from tests.cli.runner import ALLOWED, SPEC, Rlsgen
 from tests.support.postgres import Database, Databases, Server
+
+_numbers = itertools.count(1)
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def on_shop(rlsgen: Rlsgen, shop: Database) -> Rlsgen:
 def provisioned(server: Server, shop_template: str) -> Iterator[Database]:
     """A sample shop that was applied, for tests that leave it as it is."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-    databases = Databases(server, f"cli_{worker}_{os.getpid()}")
+    databases = Databases(server, f"cli_{worker}_{os.getpid()}_{next(_numbers)}")
     database = databases(template=shop_template)
     done = Rlsgen(Path(tempfile.gettempdir())).having(RLSGEN_DSN=database.dsn())("apply", "--spec", str(SPEC), *ALLOWED)
     assert done.returncode == 0, done.stderr

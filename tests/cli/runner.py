@@ -41,7 +41,7 @@ class Rlsgen:
             [sys.executable, "-m", "rlsgen", *arguments],
             check=False, capture_output=True, encoding="utf-8", cwd=self.directory, env=self.environment,
             timeout=120, **given,
-        )  # type: ignore[call-overload,no-any-return]  # fmt: skip
+        )  # fmt: skip
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start it, with pipes to all three."""

@@ -101,7 +101,10 @@ def test_what_it_prints_can_be_pasted(demo: Rlsgen) -> None:
             ["sh", "-eu", "-c", script], check=False, capture_output=True, text=True, env=demo.environment, cwd="/"
         )
         assert done.returncode == 0, done.stderr
-        assert "3600" in done.stdout
+        with psycopg.connect(kept.stdout.split("\n  owner ", 1)[1].split()[0]) as owner:
+            orders = owner.execute(f"{ORDERS} WHERE organisation_id = 1").fetchone()
+        assert orders is not None
+        assert str(orders[0]) in done.stdout.split()
     finally:
         demo("demo", "--stop")
 

@@ -43,6 +43,13 @@ def naive(server: Server) -> Iterator[Stage]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def workbench(server: Server) -> Iterator[Stage]:
+    """The same as `stage`, for `Stage.changed`: what a test changes it changes back."""
+    with lasting(server, "workbench", SPEC) as made:
+        yield made
+
+
 @pytest.fixture
 def make_stage(database_factory: Databases) -> Callable[..., Stage]:
     """`make_stage(mutation, spec)`: a stage of one's own."""
@@ -57,5 +64,5 @@ def make_stage(database_factory: Databases) -> Callable[..., Stage]:
 def closing(request: pytest.FixtureRequest) -> Iterator[None]:
     """Connections to the lasting databases end with the test."""
     yield
-    for name in {"stage", "naive"} & set(request.fixturenames):
+    for name in {"stage", "naive", "workbench"} & set(request.fixturenames):
         request.getfixturevalue(name).database.close()

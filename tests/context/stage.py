@@ -7,7 +7,8 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,7 +126,9 @@ class Stage:
     def superuser(self) -> Connection:
         return self.database.connect(self.database.server.superuser)
 
-    def functions(self, owner: Connection, accessors: Sequence[Accessor] = (), retired: Sequence[Accessor] = ()) -> None:
+    def functions(
+        self, owner: Connection, accessors: Sequence[Accessor] = (), retired: Sequence[Accessor] = ()
+    ) -> None:
         """Make the functions of `spec`, changed by `mutation`, which must find what it changes in one of them."""
         desired = context_functions(self.spec, accessors or accessor_versions(self.spec, {}), retired)
         changed = False
@@ -138,6 +141,19 @@ class Stage:
             if each.execute:
                 run(owner, fill("GRANT EXECUTE ON FUNCTION {} TO {}", signature, identifier(CONVERSATION)))
         assert changed or self.mutation is unchanged, "the mutation changed nothing"
+
+    @contextmanager
+    def changed(self, mutation: Mutation) -> Iterator[None]:
+        """The functions changed, for a while."""
+        before, self.mutation = self.mutation, mutation
+        try:
+            with self.owner() as owner:
+                self.functions(owner)
+            yield
+        finally:
+            self.mutation = before
+            with self.owner() as owner:
+                self.functions(owner)
 
     def conversation(self, autocommit: bool = True) -> Connection:
         """A raw connection as the conversation role: what hostile SQL text runs on."""
@@ -175,7 +191,8 @@ class Stage:
         try:
             connection.execute("SELECT rlsgen.set_context(%s)", [token])
         except psycopg.errors.InsufficientPrivilege as error:
-            assert error.diag.message_primary == REFUSED
+            if error.diag.message_primary != REFUSED:
+                raise
             return False
         finally:
             connection.close()
@@ -191,8 +208,8 @@ _FOUNDATION = [
     b"CREATE SCHEMA rlsgen",
     b"CREATE SCHEMA rlsgen_private",
     fill("GRANT USAGE ON SCHEMA rlsgen TO {}", identifier(CONVERSATION)).encode(),
-    b"""CREATE TABLE rlsgen.provision (singleton boolean PRIMARY KEY CHECK (singleton), id uuid NOT NULL, format integer,
-      spec_hash text, fingerprint text, system_identifier text, seal boolean)""",
+    b"""CREATE TABLE rlsgen.provision (singleton boolean PRIMARY KEY CHECK (singleton), id uuid NOT NULL,
+      format integer, spec_hash text, fingerprint text, system_identifier text, seal boolean)""",
     b"INSERT INTO rlsgen.provision (singleton, id) VALUES (true, gen_random_uuid())",
 ]
 _TABLE = [
@@ -206,7 +223,7 @@ _TABLE = [
           USING (organisation_id = (SELECT rlsgen.organisation_id()));
         ALTER TABLE orders ENABLE ROW LEVEL SECURITY;
         GRANT USAGE ON SCHEMA public TO {0};
-        GRANT SELECT (id, organisation_id, note) ON orders TO {0}""",
+        GRANT SELECT ON orders TO {0}""",
         identifier(CONVERSATION),
     ).encode(),
     b"ANALYZE orders",

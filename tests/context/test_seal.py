@@ -15,7 +15,20 @@ from psycopg import pq
 
 from rlsgen.demo.shop import CONVERSATION
 from rlsgen.identifiers import fill, identifier, literal
-from tests.context.stage import ABSENT, CONTEXT, Stage, replacing, run, visible
+from rlsgen.provision.functions import accessor_versions, context_functions
+from tests.context.stage import (
+    ABSENT,
+    CONTEXT,
+    ORGANISATION,
+    TEAM,
+    USER,
+    Stage,
+    replacing,
+    run,
+    spec_of,
+    unchanged,
+    visible,
+)
 from tests.support.postgres import Connection, Roles
 
 MakeStage = Callable[..., Stage]
@@ -40,19 +53,19 @@ ATTACKS: dict[str, str] = {
     " SELECT current_setting('stolen.it')",
     "query_to_xml": "SELECT set_config('app.organisation_id', '2', true);"
     " SELECT query_to_xml('SELECT note FROM orders', true, true, '')::text",
-    "hidden in query_to_xml": "SELECT query_to_xml($q$SELECT set_config('app.organisation_id', '2', true)$q$, true, true, '')::text;"
-    " SELECT note FROM orders",
+    "hidden in query_to_xml": "SELECT query_to_xml("
+    "$q$SELECT set_config('app.organisation_id', '2', true)$q$, true, true, '')::text; SELECT note FROM orders",
     "table_to_xml": "SET app.organisation_id = 2; SELECT table_to_xml('orders', true, true, '')::text",
     "schema_to_xml": "SET app.organisation_id = 2; SELECT schema_to_xml('public', true, true, '')::text",
     "cursor_to_xml": "SET app.organisation_id = 2; DECLARE c CURSOR FOR SELECT note FROM orders;"
     " SELECT cursor_to_xml('c', 500, true, true, '')::text",
-    "ts_stat": "SET app.organisation_id = 2; SELECT 'order of ' || word FROM ts_stat('SELECT to_tsvector(''simple'', note) FROM orders')",
+    "ts_stat": "SET app.organisation_id = 2;"
+    " SELECT 'order of ' || word FROM ts_stat('SELECT to_tsvector(''simple'', note) FROM orders')",
     "ts_rewrite": "SET app.organisation_id = 2;"
-    " SELECT ts_rewrite('x'::tsquery, 'SELECT ''x''::tsquery, to_tsquery(''simple'', quote_literal(note)) FROM orders')::text,"
-    " 'order of ' || (SELECT max(organisation_id) FROM orders)",
+    " SELECT ts_rewrite('x'::tsquery, 'SELECT ''x''::tsquery, quote_literal(note)::tsquery FROM orders')::text",
     "PREPARE": "PREPARE p AS SELECT note FROM orders; EXECUTE p; SET app.organisation_id = 2; EXECUTE p",
-    "a cached generic plan": "SET plan_cache_mode = force_generic_plan; PREPARE g AS SELECT note FROM orders; EXECUTE g; EXECUTE g;"
-    " SET app.organisation_id = 2; EXECUTE g",
+    "a cached generic plan": "SET plan_cache_mode = force_generic_plan; PREPARE g AS SELECT note FROM orders;"
+    " EXECUTE g; EXECUTE g; SET app.organisation_id = 2; EXECUTE g",
     "a cursor": "DECLARE c CURSOR FOR SELECT note FROM orders; SET app.organisation_id = 2; FETCH ALL FROM c",
     "a cursor WITH HOLD": "DECLARE h CURSOR WITH HOLD FOR SELECT note FROM orders;"
     " SET app.organisation_id = 2; COMMIT; FETCH ALL FROM h",
@@ -183,10 +196,6 @@ def replay(connection: Connection, values: list[str]) -> list[int] | str:
         return str(error.diag.message_primary)
 
 
-SAME_TIME = replacing("extract(epoch FROM now())", "0", count=2)
-"""Makes all transactions begin in the same microsecond."""
-
-
 def both(*mutations: Callable[[str], str]) -> Callable[[str], str]:
     def mutate(sql: str) -> str:
         for each in mutations:
@@ -250,7 +259,7 @@ def test_a_seal_does_not_move_to_another_backend(make_stage: MakeStage) -> None:
 
 def test_a_seal_does_not_move_to_another_user(make_stage: MakeStage, role_factory: Roles) -> None:
     """A superuser's session that plays the conversation role, and then another one."""
-    outcomes = []
+    outcomes: list[Any] = []
     for mutation in (SESSION_USER, None):
         stage = make_stage(mutation) if mutation else make_stage()
         other = role_factory()
@@ -365,29 +374,34 @@ def test_prepared_statements_follow_the_context(stage: Stage, mode: str) -> None
 
 PARALLEL = [
     "SET LOCAL max_parallel_workers_per_gather = 2",
+    "SET LOCAL parallel_leader_participation = off",
     "SET LOCAL parallel_setup_cost = 0",
     "SET LOCAL parallel_tuple_cost = 0",
     "SET LOCAL min_parallel_table_scan_size = 0",
 ]
 
 
-def test_parallel_workers(stage: Stage, make_stage: MakeStage) -> None:
+def test_parallel_workers(make_stage: MakeStage) -> None:
     """The seal is the leader's. Called safe, an accessor would run in workers, whose pid is another, and fail there."""
-    force = "force_parallel_mode" if stage.database.server.version < 16 else "debug_parallel_query"
     outcomes = []
-    for each in (stage, make_stage(replacing("PARALLEL RESTRICTED", "PARALLEL SAFE"))):
-        connection = each.sealed()
-        for statement in [*PARALLEL, f"SET LOCAL {force} = on"]:
+    for mutation in (unchanged, replacing("PARALLEL RESTRICTED", "PARALLEL SAFE")):
+        stage = make_stage(mutation)
+        owner = stage.owner()
+        owner.execute("INSERT INTO orders SELECT n, 1 + n % 3, '' FROM generate_series(301, 60000) AS n")
+        owner.execute("ANALYZE orders")
+        connection = stage.sealed()
+        for statement in PARALLEL:
             connection.execute(statement.encode())
-        plan = str(connection.execute("EXPLAIN SELECT count(*) FROM orders").fetchall())
-        assert "Gather" in plan
-        assert connection.execute("SELECT count(*) FROM orders").fetchone() == (100,)
+        assert "Gather" in str(connection.execute("EXPLAIN SELECT count(*) FROM orders").fetchall())
+        assert connection.execute("SELECT count(*) FROM orders").fetchone() == (20_000,)
         try:
-            rows = connection.execute("SELECT count(*) FROM orders WHERE organisation_id = rlsgen.organisation_id()")
+            rows = connection.execute(
+                "SELECT count(*) FROM orders WHERE organisation_id + 0 = rlsgen.organisation_id()"
+            )
             outcomes.append(rows.fetchone())
         except psycopg.errors.InsufficientPrivilege as error:
             outcomes.append(error.diag.message_primary)
-    assert outcomes == [(100,), ABSENT]
+    assert outcomes == [(20_000,), ABSENT]
 
 
 def test_roles_that_it_cannot_become(stage: Stage) -> None:
@@ -451,7 +465,8 @@ def test_the_keys_are_out_of_reach(stage: Stage, text: str) -> None:
         stage.sealed().execute(text.encode())
 
 
-DEBUG = """SET client_min_messages = log; SET debug_print_plan = on; SET debug_print_rewritten = on; SET debug_print_parse = on;
+DEBUG = """SET client_min_messages = log; SET debug_pretty_print = off;
+SET debug_print_plan = on; SET debug_print_rewritten = on; SET debug_print_parse = on;
 SET plan_cache_mode = force_custom_plan; SET plpgsql.print_strict_params = on; SET plpgsql.extra_errors = 'all'"""
 
 
@@ -476,15 +491,22 @@ def overheard(stage: Stage, organisation: int) -> tuple[str, str]:
 
 def true_seal(stage: Stage, connection: Connection, organisation: int) -> str:
     """The seal of a context in a connection's transaction, computed with the key as only an owner could."""
-    (definition,) = stage.owner().execute("SELECT prosrc FROM pg_proc WHERE proname = 'organisation_id'").fetchone() or ("",)
+    (definition,) = stage.owner().execute(
+        "SELECT prosrc FROM pg_proc WHERE proname = 'organisation_id'"
+    ).fetchone() or ("",)
     layout = definition.split("json_build_array('")[1].partition("'")[0]
     facts = connection.execute("SELECT pg_backend_pid(), extract(epoch FROM now())::text").fetchone()
     assert facts is not None
-    row = stage.owner().execute(
-        "SELECT encode(sha256(k.outer_pad || sha256(k.inner_pad || convert_to(json_build_array(%s::text, %s::int, %s::numeric,"
-        " %s::text, %s::text, '7', 'user_1')::text, 'UTF8'))), 'hex') FROM rlsgen_private.seal_key AS k",
-        [layout, *facts, CONVERSATION, str(organisation)],
-    ).fetchone()
+    row = (
+        stage.owner()
+        .execute(
+            "SELECT encode(sha256(k.outer_pad || sha256(k.inner_pad || convert_to(json_build_array("
+            "%s::text, %s::int, %s::numeric, %s::text, %s::text, '7', 'user_1')::text, 'UTF8'))), 'hex')"
+            " FROM rlsgen_private.seal_key AS k",
+            [layout, *facts, CONVERSATION, str(organisation)],
+        )
+        .fetchone()
+    )
     assert row is not None
     return str(row[0])
 
@@ -499,7 +521,9 @@ def test_the_true_seal_would_open(stage: Stage) -> None:
 
 def test_nothing_secret_is_overheard(stage: Stage, make_stage: MakeStage) -> None:
     """debug_print_plan shows parameters of queries to any caller: a seal that is one, as here, is lost."""
-    leaky = make_stage(replacing("  IF valid IS NOT TRUE THEN", "  PERFORM expected || '';\n  IF valid IS NOT TRUE THEN"))
+    leaky = make_stage(
+        replacing("  IF valid IS NOT TRUE THEN", "  PERFORM expected || '';\n  IF valid IS NOT TRUE THEN")
+    )
     found = []
     for each in (stage, leaky):
         said, seal = overheard(each, 2)
@@ -537,7 +561,7 @@ def test_the_planner_gives_no_key_away(make_stage: MakeStage) -> None:
     owner.execute("ANALYZE rlsgen_private.signing_key")
     assert estimates(stage) == set(), "no USAGE, so no plan"
     run(owner, fill("GRANT USAGE ON SCHEMA rlsgen_private TO {}", identifier(CONVERSATION)))
-    assert estimates(stage) == {"0"}, "no policy, so nothing to estimate"
+    assert len(estimates(stage)) == 1, "no policy, so nothing to estimate"
     owner.execute("ALTER TABLE rlsgen_private.signing_key DISABLE ROW LEVEL SECURITY")
     assert len(estimates(stage)) == 1, "no statistics, so all estimates are the same"
     owner.execute("ALTER TABLE rlsgen_private.signing_key ALTER inner_pad SET STATISTICS 100")
@@ -558,11 +582,12 @@ def test_pg_read_all_data_reads_no_key(make_stage: MakeStage, role_factory: Role
 
 SHADOWS = [
     "CREATE FUNCTION pg_temp.steal(pg_catalog.text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN"
-    " PERFORM pg_catalog.set_config('stolen.key', (SELECT pg_catalog.encode(inner_pad, 'hex') FROM rlsgen_private.seal_key),"
-    " false); RETURN true; END $$",
+    " PERFORM pg_catalog.set_config('stolen.key',"
+    " (SELECT pg_catalog.encode(inner_pad, 'hex') FROM rlsgen_private.seal_key), false); RETURN true; END $$",
     "CREATE DOMAIN pg_temp.text AS pg_catalog.text CHECK (pg_temp.steal(VALUE))",
     "CREATE FUNCTION pg_temp.sha256(bytea) RETURNS bytea LANGUAGE sql AS $$ SELECT '\\x00'::bytea $$",
-    "CREATE FUNCTION pg_temp.current_setting(pg_catalog.text, boolean) RETURNS pg_catalog.text LANGUAGE sql AS $$ SELECT '2' $$",
+    "CREATE FUNCTION pg_temp.current_setting(pg_catalog.text, boolean) RETURNS pg_catalog.text LANGUAGE sql"
+    " AS $$ SELECT '2' $$",
     "CREATE FUNCTION pg_temp.equal(pg_catalog.text, pg_catalog.text) RETURNS boolean LANGUAGE sql AS $$ SELECT true $$",
     "CREATE OPERATOR pg_temp.= (FUNCTION = pg_temp.equal, LEFTARG = pg_catalog.text, RIGHTARG = pg_catalog.text)",
     "CREATE TEMPORARY TABLE seal_key (singleton boolean, inner_pad bytea, outer_pad bytea)",
@@ -577,7 +602,10 @@ def test_temporary_objects_shadow_nothing(make_stage: MakeStage) -> None:
     outcomes = []
     for mutation in (None, lambda sql: sql.replace(" SET search_path = pg_catalog, pg_temp", "")):
         stage = make_stage(mutation) if mutation else make_stage()
-        run(stage.superuser(), fill("GRANT TEMPORARY ON DATABASE {} TO {}", identifier(stage.database.name), identifier(CONVERSATION)))
+        run(
+            stage.superuser(),
+            fill("GRANT TEMPORARY ON DATABASE {} TO {}", identifier(stage.database.name), identifier(CONVERSATION)),
+        )
         connection = stage.conversation()
         for statement in SHADOWS:
             connection.execute(statement.encode())
@@ -624,7 +652,7 @@ HOSTILE_SETTINGS = {
 
 
 @pytest.mark.parametrize("setting", [*HOSTILE_SETTINGS, "all of them"])
-def test_whatever_the_caller_has_set(make_stage: MakeStage, stage: Stage, setting: str) -> None:
+def test_whatever_the_caller_has_set(stage: Stage, setting: str) -> None:
     connection = stage.conversation()
     chosen = HOSTILE_SETTINGS if setting == "all of them" else {setting: HOSTILE_SETTINGS[setting]}
     for name, value in chosen.items():
@@ -643,11 +671,8 @@ def test_isolation_levels(stage: Stage, isolation: str) -> None:
     assert visible(stage.sealed(mode=f"ISOLATION LEVEL {isolation}")) == [1]
 
 
-def test_a_context_survives_nothing_that_the_layout_changes(make_stage: MakeStage) -> None:
-    """A transaction that is open while the context changes: what was a team's number must not become an organisation's."""
-    from rlsgen.provision.functions import accessor_versions, context_functions
-    from tests.context.stage import ORGANISATION, TEAM, USER, spec_of
-
+def test_a_seal_does_not_outlive_its_layout(make_stage: MakeStage) -> None:
+    """In a transaction that is open while the context changes, a team's number must not become an organisation's."""
     outcomes: list[Any] = []
     for forget in (False, True):
         stage = make_stage()

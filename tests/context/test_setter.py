@@ -1,11 +1,14 @@
-"""set_context takes good tokens, and refuses bad ones with one error. Each refusal is seen to fail without its check."""
+"""set_context takes good tokens and refuses bad ones with one error; without its check, each of them gets through."""
 
 from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -164,7 +167,7 @@ PROTECTED: dict[str, tuple[Forgery, Mutation]] = {
     "a fourth part": (lambda s: s.token() + ".x", replacing("cardinality(parts) = 3", "true")),
     "alg none": (header(alg="none"), replacing("c.alg::text = '\"HS256\"'", "true")),
     "alg of another length": (header(alg="HS512"), replacing("c.alg::text = '\"HS256\"'", "true")),
-    "alg in lower case": (header(alg="hs256"), replacing("c.alg::text = '\"HS256\"'", "upper(c.alg::text) = '\"HS256\"'")),
+    "alg in lower case": (header(alg="hs256"), replacing("c.alg::text = ", "upper(c.alg::text) = ")),
     "alg missing": (
         header(alg=...),
         both(replacing("c.alg::text = '\"HS256\"'", "true"), replacing("n.header = 2 +", "n.header BETWEEN 1 AND 2 +")),
@@ -237,12 +240,12 @@ PROTECTED: dict[str, tuple[Forgery, Mutation]] = {
 
 
 @pytest.mark.parametrize("name", PROTECTED)
-def test_refused_because_of_one_check(stage: Stage, make_stage: MakeStage, name: str) -> None:
+def test_refused_because_of_one_check(workbench: Stage, name: str) -> None:
     forgery, mutation = PROTECTED[name]
-    assert not stage.accepts(forgery(stage))
-    unprotected = make_stage(mutation)
-    assert unprotected.accepts(forgery(unprotected)), "without its check it must get through"
-    assert unprotected.accepts(unprotected.token())
+    assert not workbench.accepts(forgery(workbench))
+    with workbench.changed(mutation):
+        assert workbench.accepts(forgery(workbench)), "without its check it must get through"
+        assert workbench.accepts(workbench.token())
 
 
 ALSO_REFUSED: dict[str, Forgery] = {
@@ -330,13 +333,16 @@ def test_a_token_that_expires_in_an_old_transaction(make_stage: MakeStage) -> No
     """`exp` is held against the clock. Held against now(), a transaction that waits keeps tokens alive."""
     no_skew = replacing("BETWEEN -10 AND 910", "BETWEEN 0 AND 910")
     outcomes = []
-    for mutation in (no_skew, both(no_skew, replacing("extract(epoch FROM clock_timestamp()) AS now", "extract(epoch FROM now()) AS now"))):  # fmt: skip
+    by_beginning = replacing("extract(epoch FROM clock_timestamp()) AS now", "extract(epoch FROM now()) AS now")
+    for mutation in (no_skew, both(no_skew, by_beginning)):
         stage = make_stage(mutation)
         connection = stage.conversation()
         connection.execute("BEGIN")
         (begun,) = connection.execute("SELECT floor(extract(epoch FROM now()))::bigint").fetchone() or (0,)
         token = stage.forge(stage.payload(exp=begun + 1))
-        while connection.execute("SELECT extract(epoch FROM clock_timestamp()) < %s", [begun + 1]).fetchone() == (True,):
+        while connection.execute("SELECT extract(epoch FROM clock_timestamp()) < %s", [begun + 1]).fetchone() == (
+            True,
+        ):
             pass
         try:
             connection.execute("SELECT rlsgen.set_context(%s)", [token])
@@ -349,7 +355,18 @@ def test_a_token_that_expires_in_an_old_transaction(make_stage: MakeStage) -> No
 def test_hostile_values_stay_values(make_stage: MakeStage) -> None:
     text = context_field("text", "text", max_length=4000)
     stage = make_stage(spec=spec_of(ORGANISATION, text, context_field("list", "text", array=True, required=False)))
-    for hostile in ("'; DROP TABLE orders; --", '{"a": 1}', "{NULL}", "NULL", "\\", '","', "$rlsgen$", "%s", "ü€😀\u2028", " "):
+    for hostile in (
+        "'; DROP TABLE orders; --",
+        '{"a": 1}',
+        "{NULL}",
+        "NULL",
+        "\\",
+        '","',
+        "$rlsgen$",
+        "%s",
+        "ü€😀\u2028",
+        " ",
+    ):
         connection = stage.sealed({"organisationId": 1, "text": hostile, "list": [hostile, "NULL", hostile]})
         row = connection.execute("SELECT rlsgen.text(), rlsgen.list(), rlsgen.organisation_id()").fetchone()
         assert row == (hostile, [hostile, "NULL", hostile], 1)
@@ -369,26 +386,31 @@ ARRAY_REFUSED: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", ARRAY_REFUSED)
-def test_arrays_refused(make_stage: MakeStage, name: str) -> None:
+def test_arrays_refused(make_stage: MakeStage) -> None:
     ids = context_field("ids", "integer", array=True, required=False, max_items=3, minimum=1)
     stage = make_stage(spec=spec_of(ids))
-    assert not stage.accepts(stage.forge(stage.payload({"ids": ARRAY_REFUSED[name]})))
+    for name, value in ARRAY_REFUSED.items():
+        assert not stage.accepts(stage.forge(stage.payload({"ids": value}))), name
     for good in ([], [1, 2, 3], None):
         assert stage.accepts(stage.forge(stage.payload({"ids": good})))
     assert stage.accepts(stage.forge(stage.payload({})))
 
 
 FORMS: dict[str, tuple[list[object], list[object]]] = {
-    "bigint": ([0, -(2**63), str(2**63 - 1), "-7"], [2**63, "01", "+1", "-0", "1.0", "", " 1", "0x1", True, 1.5, "1_0"]),
+    "bigint": (
+        [0, -(2**63), str(2**63 - 1), "-7"],
+        [2**63, "01", "+1", "-0", "1.0", "", " 1", "0x1", True, 1.5, "1_0"],
+    ),
     "uuid": (
         ["0b8cb0d3-2ab9-4b8a-98ab-5d9a8a6b7c1e"],
-        ["0B8CB0D3-2AB9-4B8A-98AB-5D9A8A6B7C1E", "0b8cb0d32ab94b8a98ab5d9a8a6b7c1e", "{0b8cb0d3-2ab9-4b8a-98ab-5d9a8a6b7c1e}", "", 1],
+        ["0B8CB0D3-2AB9-4B8A-98AB-5D9A8A6B7C1E", "0b8cb0d32ab94b8a98ab5d9a8a6b7c1e", "", 1,
+         "{0b8cb0d3-2ab9-4b8a-98ab-5d9a8a6b7c1e}"],
     ),
     "boolean": ([True, False], ["true", 1, 0, "", "t"]),
     "date": (
         ["2024-02-29", "0001-01-01", "9999-12-31"],
-        ["2023-02-29", "0000-01-01", "24-01-01", "2024-1-1", "20240101", "infinity", "today", "01/02/2024", "2024-01-01 BC", "", 1],
+        ["2023-02-29", "0000-01-01", "24-01-01", "2024-1-1", "20240101", "infinity", "today", "01/02/2024",
+         "2024-01-01 BC", "", 1],
     ),
     "timestamptz": (
         ["2024-02-29T23:59:59Z", "2024-01-01T00:00:00.123456+02:00", "2024-01-01T00:00:00.1-15:59"],
@@ -434,3 +456,21 @@ def test_a_missing_seal_key_fails_closed(make_stage: MakeStage) -> None:
 def test_two_databases_do_not_take_each_others_tokens(make_stage: MakeStage) -> None:
     one, other = make_stage(), make_stage()
     assert not one.accepts(other.token())
+
+
+def test_the_documented_shell_mints_a_token(stage: Stage) -> None:
+    """docs/sealed-context.md has an example for those without a JWT library."""
+    page = (Path(__file__).parents[2] / "docs" / "sealed-context.md").read_text()
+    script = (
+        page.partition("```sh\n")[2]
+        .partition("```")[0]
+        .replace('"organisationId":1', '"organisationId":1,"userId":"u"')
+    )
+    made = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        env={**os.environ, "RLSGEN_SIGNING_KEY": stage.key.reveal()},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert stage.accepts(made.stdout.strip())

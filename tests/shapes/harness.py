@@ -51,6 +51,7 @@ class Case:
     database: Database
     spec: Spec = SPEC
     owner: str = "shop_owner"
+    settled: bool = True  # whether it stands as its template does, so that another test may have it
     _key: SigningKey | None = None
     _owner: psycopg.Connection[Any] | None = field(default=None, repr=False)
     _talker: psycopg.Connection[Any] | None = field(default=None, repr=False)
@@ -123,11 +124,12 @@ def rows(connection: psycopg.Connection[Any], query: str, values: object = None)
 
 def truth_of(case: Case, table: str, context: Context) -> list[tuple[Any, ...]]:
     """What a conversation should see, computed by the superuser: row security never touches it."""
-    superuser = _superuser(case)
+    superuser = superuser_of(case)
     return rows(superuser, TRUTH[table][1], parameters(context))
 
 
-def _superuser(case: Case) -> psycopg.Connection[Any]:
+def superuser_of(case: Case) -> psycopg.Connection[Any]:
+    """A connection of the superuser, kept."""
     open_ = [each for each in case.database._open if not each.closed and each.info.user == case.database.server.superuser]
     return open_[0] if open_ else case.database.connect(case.database.server.superuser)
 
