@@ -74,14 +74,14 @@ def literal(value: str | int | bool | None) -> Sql:
 
 
 def dollar_quoted(body: str) -> Sql:
-    """A function body between dollar quotes whose tag the body does not contain."""
-    tag, number = "$rlsgen$", 0
-    while tag in body or body.endswith("$"):
-        if body.endswith("$"):
-            return literal(body)
+    """A function body between dollar quotes whose tag the body does not contain, nor begins at its end."""
+    if body.endswith("$"):
+        return literal(body)
+    tag, number = "$rlsgen", 0
+    while tag in body:
         number += 1
-        tag = f"$rlsgen{number}$"
-    return Sql(f"{tag}{body}{tag}")
+        tag = f"$rlsgen{number}"
+    return Sql(f"{tag}${body}{tag}$")
 
 
 def fill(template: LiteralString, *parts: Sql, **named: Sql) -> Sql:

@@ -118,7 +118,8 @@ def show_problems(problems: Iterable[Problem], style: str = "red") -> None:
 
 def _indented(text: str) -> str:
     """Lines after the first one step in, so that a line break in a name forges no message of its own."""
-    return printable(text).replace("\n", "\n    ")
+    first, *others = printable(text).split("\n")
+    return "\n".join([first, *(f"    {each}".rstrip() for each in others)])
 
 
 def show_error(error: RlsgenError) -> Exit:

@@ -6,16 +6,18 @@ from collections.abc import Iterable, Iterator
 
 from rlsgen.catalog.model import Catalog, LedgerEntry, Relation
 from rlsgen.errors import ServerError, SpecError
-from rlsgen.identifiers import Name, Sql, display, fill, identifier, literal
+from rlsgen.identifiers import Name, Sql, display, dollar_quoted, fill, literal
+from rlsgen.provision.diff import FOUNDATION
 from rlsgen.provision.expression import relation_names
 from rlsgen.provision.grants import assert_privileges, held_on, privilege_steps
 from rlsgen.provision.kept import kept_grants, kept_privileges
 from rlsgen.provision.plan import Plan, Step, Transaction
+from rlsgen.provision.resolve import OWN_SCHEMAS
 from rlsgen.provision.roles import premises_problems, provisioned_role
 from rlsgen.provision.statistics import give_back
 from rlsgen.provision.tables import Ledger, forget, restore_row_security
 
-_RELATION_KINDS = ("grants", "table", "policy", "replaced", "statistics", "view")
+_GONE = Sql("undefined_table OR undefined_column OR undefined_function OR undefined_object OR invalid_schema_name")
 
 
 def destroy_plan(catalog: Catalog, conversation: str, path: Sql, table: Name | None = None) -> Plan:
@@ -41,7 +43,7 @@ def destroy_plan(catalog: Catalog, conversation: str, path: Sql, table: Name | N
         message = f"this database is provisioned for {display(former)}, not for {display(conversation)}"
         raise ServerError(message, hint=f"destroy it with the spec that names {display(former)}")
     destroyer = _Destroyer(catalog, conversation, ledger)
-    touched = sorted({entry.relation for entry in catalog.ledger if entry.kind in _RELATION_KINDS})
+    touched = sorted({entry.relation for entry in catalog.ledger if entry.relation.schema not in OWN_SCHEMAS})
     if table is not None:
         if table not in touched:
             raise ServerError(f"rlsgen has done nothing to {table}", hint="write schema.table as plan shows it")
@@ -99,6 +101,7 @@ class _Destroyer:
                 steps.append(give_back(name, column, entry))
             if where == name and kind == "view" and relation.security_invoker:
                 steps.append(self._view(name, entry))
+        steps += self._reversed(name)
         if steps:
             yield Transaction(f"{relation.kind} {name}, as it was", tuple(steps))
 
@@ -126,20 +129,10 @@ class _Destroyer:
 
     def rest(self) -> Iterator[Transaction]:
         """What belongs to no relation: privileges from PUBLIC, schemas, functions, ledger and keys."""
-        reversed_ = [
-            Step(
-                "grant",
-                "a privilege of PUBLIC, as it was",
-                kept_privileges(entry.before["reverse"]),
-                Sql(""),
-                forget(kind, name, entry.name),
-            )
-            for (kind, name, _), entry in self._ledger.items()
-            if kind == "public" and entry.before["reverse"]
-        ]
-        if reversed_:
-            yield Transaction("privileges of PUBLIC, as they were", tuple(reversed_))
-        steps = [*self._schema_usage(), *self._functions()]
+        given_back = tuple(self._reversed(FOUNDATION))
+        if given_back:
+            yield Transaction("privileges of PUBLIC, as they were", given_back)
+        steps = self._functions()
         # No CASCADE: an object of yours that uses something of rlsgen's stops this, and is named.
         drop = Sql(
             "DROP TABLE rlsgen_private.signing_key, rlsgen_private.seal_key, rlsgen.object, rlsgen.provision;\n"
@@ -149,13 +142,15 @@ class _Destroyer:
             "schemas rlsgen and rlsgen_private", (*steps, Step("drop", "schemas, ledger and keys", drop, Sql("")))
         )
 
-    def _schema_usage(self) -> Iterator[Step]:
-        for schema in self._catalog.schemas.values():
-            held = {grant.privilege for grant in schema.grants if grant.grantee == self._who}
-            if "USAGE" in held and schema.name not in ("rlsgen", "rlsgen_private"):
-                revoke = fill("REVOKE USAGE ON SCHEMA {} FROM {}", identifier(schema.name), identifier(self._who))
-                grant = fill("GRANT USAGE ON SCHEMA {} TO {}", identifier(schema.name), identifier(self._who))
-                yield Step("revoke", f"USAGE on schema {schema.name} from {self._who}", revoke, grant)
+    def _reversed(self, relation: Name) -> Iterator[Step]:
+        """Privileges that were revoked from PUBLIC or granted to the role; what is gone needs none."""
+        label = "a privilege, as it was" if relation == FOUNDATION else f"a privilege on {relation}, as it was"
+        for (kind, where, name), entry in self._ledger.items():
+            if kind == "public" and where == relation and entry.before["reverse"]:
+                reverse = kept_privileges(entry.before["reverse"])
+                body = fill("BEGIN\n{};\nEXCEPTION WHEN {} THEN NULL;\nEND", reverse, _GONE)
+                block = fill("DO {}", dollar_quoted(body))
+                yield Step("grant", label, block, Sql(""), forget(kind, where, name))
 
     def _functions(self) -> Iterator[Step]:
         """Path functions before the accessors that they call, and the recorders before the ledger that they write."""

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from rlsgen.catalog.model import Catalog, Function
 from rlsgen.errors import Problem, SpecError
-from rlsgen.identifiers import Name, Sql, fill, identifier, join, literal
+from rlsgen.identifiers import Name, Sql, fill, identifier, identifiers, join, literal
 from rlsgen.provision.expression import relation_names
 from rlsgen.provision.functions import Accessor, DesiredFunction, accessor_versions, context_functions, key_tables
 from rlsgen.provision.grants import wanted_sequences
@@ -213,8 +213,11 @@ class _Differ:
             steps += self._function(function)
         schema = self._catalog.schemas.get("rlsgen")
         role = identifier(self._spec.conversation)
+        checks: list[Sql] = []
         for name in sorted({"rlsgen", *(each.schema for each in self._wanted)}):
-            steps += self._usage(name)
+            for step, check in self._usage(name):
+                steps.append(step)
+                checks.append(check)
         if schema is not None and any(grant.grantee is None for grant in schema.grants):
             steps.append(
                 Step(
@@ -224,10 +227,13 @@ class _Differ:
                     Sql(""),
                 )
             )
-        steps += self._connect(role)
-        return Transaction("functions of the sealed context, and the way to them", tuple(steps)) if steps else None
+        for step, check in self._connect(role):
+            steps.append(step)
+            checks.append(check)
+        title = "functions of the sealed context, and the way to them"
+        return Transaction(title, tuple(steps), tuple(checks)) if steps else None
 
-    def _usage(self, name: str) -> Iterator[Step]:
+    def _usage(self, name: str) -> Iterator[tuple[Step, Sql]]:
         """USAGE on a schema; where PUBLIC gives it, nothing more is needed."""
         role, schema = self._spec.conversation, self._catalog.schemas.get(name)
         holders = {grant.grantee for grant in schema.grants if grant.privilege == "USAGE"} if schema else set()
@@ -241,9 +247,9 @@ class _Differ:
             literal(role),
             literal(name),
         )
-        yield Step("grant", f"USAGE on schema {name} for {role}", grant, revoke, check)
+        yield self._recorded(Step("grant", f"USAGE on schema {name} for {role}", grant, revoke)), check
 
-    def _connect(self, role: Sql) -> Iterator[Step]:
+    def _connect(self, role: Sql) -> Iterator[tuple[Step, Sql]]:
         holders = {grant.grantee for grant in self._catalog.database_grants if grant.privilege == "CONNECT"}
         if not holders & {None, self._spec.conversation}:
             database = identifier(self._catalog.database)
@@ -253,13 +259,13 @@ class _Differ:
                 literal(self._spec.conversation),
                 literal(self._catalog.database),
             )
-            yield Step(
+            step = Step(
                 "grant",
                 f"CONNECT on database {self._catalog.database} for {self._spec.conversation}",
                 fill("GRANT CONNECT ON DATABASE {} TO {}", database, role),
                 fill("REVOKE CONNECT ON DATABASE {} FROM {}", database, role),
-                check,
             )
+            yield self._recorded(step), check
 
     def _function(self, desired: DesiredFunction) -> Iterator[Step]:
         live = self._live_functions.get((desired.name, desired.arguments))
@@ -345,12 +351,19 @@ class _Differ:
                 "drop",
                 f"function {name}({arguments})",
                 fill("DROP FUNCTION {}", _signature(name, arguments)),
-                Sql(self._live_functions[name, arguments].definition.rstrip()),
+                self._made_again(name, arguments),
                 forget("function", name, arguments),
             )
             for name, arguments in gone
         ]
         return Transaction("functions that no policy uses any more", tuple(steps)) if steps else None
+
+    def _made_again(self, name: Name, arguments: str) -> Sql:
+        """What makes a function again, for those who may execute it now."""
+        live, target = self._live_functions[name, arguments], fill("FUNCTION {}", _signature(name, arguments))
+        named = sorted({grant.grantee for grant in live.grants if grant.grantee and grant.grantee != live.owner})
+        body = fill("{};\nREVOKE ALL ON {} FROM PUBLIC", Sql(live.definition.rstrip()), target)
+        return fill("{};\nGRANT EXECUTE ON {} TO {}", body, target, identifiers(named)) if named else body
 
     # What nobody declares, and what is too much
 
@@ -376,6 +389,8 @@ class _Differ:
         steps = []
         for step in self.surplus.public_steps():
             steps.append(self._recorded(step))
+        for name, step in self.surplus.public_relation_steps():
+            steps.append(self._recorded(step, name))
         checks = tuple(surplus_check(self._resolved)) if steps and any(" on database " in s.object for s in steps) else ()
         steps += self.surplus.relation_steps(suspended)
         for step in self.surplus.other_steps():
@@ -387,10 +402,10 @@ class _Differ:
     def _provisioned(self) -> bool:
         return self._catalog.provision is not None and self._catalog.provision.fingerprint != ""
 
-    def _recorded(self, step: Step) -> Step:
-        """The step with a ledger row of how to give back what it takes."""
+    def _recorded(self, step: Step, relation: Name = FOUNDATION) -> Step:
+        """The step with a ledger row of how to undo it."""
         name = hashlib.sha256(step.object.encode()).hexdigest()[:16]
-        return replace(step, record=record("public", FOUNDATION, name, "", "", {"reverse": step.reverse}))
+        return replace(step, record=record("public", relation, name, "", "", {"reverse": step.reverse}))
 
     def _orphans(self) -> Iterator[Transaction]:
         """Tables that have policies or a ledger entry of ours and are declared no more."""
@@ -400,6 +415,7 @@ class _Differ:
             for name, relation in self._catalog.relations.items()
             if any(policy.name.startswith("rlsgen_") for policy in relation.policies)
         }
+        touched |= {name for _, name, _ in self._ledger if self._is_gone(name)}
         for name in sorted(touched - set(self._resolved.tables)):
             relation = self._catalog.relations.get(name)
             if relation is None:
@@ -417,6 +433,10 @@ class _Differ:
             )
             if steps:
                 yield Transaction(f"table {name}, declared no more", steps)
+
+    def _is_gone(self, name: Name) -> bool:
+        """Whether a relation of the ledger exists no more; functions and what is no relation are of rlsgen's schemas."""
+        return name.schema not in OWN_SCHEMAS and name not in self._catalog.relations
 
     def _provision(self) -> Transaction | None:
         mark = fingerprint(self._spec)

@@ -12,8 +12,8 @@ from rlsgen.catalog.connect import driver_errors
 from rlsgen.errors import Position, Problem, ServerError
 from rlsgen.identifiers import Name, Sql, fill
 from rlsgen.provision.expression import Rewriter, Scope, type_sql
-from rlsgen.provision.resolve import Resolved, Table, suggestion
-from rlsgen.spec.model import ContextField, FilterText
+from rlsgen.provision.resolve import Resolved, Table, find, suggestion
+from rlsgen.spec.model import ContextField, FilterText, RelationRef
 
 Connection = psycopg.Connection[Any]
 _UNDEFINED_COLUMN, _AMBIGUOUS_COLUMN = "42703", "42702"
@@ -34,17 +34,26 @@ def judge(connection: Connection, resolved: Resolved, tables: Iterable[Table], s
     checked = [(table, text) for table in tables for text in (table.spec.filter, table.spec.check) if text is not None]
     if not checked:
         return []
-    problems = list(_function_problems(connection, resolved, checked))
+    by_function = list(_function_problems(connection, resolved, checked))
+    problems = [problem for _, problem in by_function]
+    # What has been told already, Postgres would say in other words.
+    told = {id(text) for text, _ in by_function}
+    told |= {id(text) for _, text in checked if any(not _known(resolved, ref) for ref in text.relations)}
     with driver_errors("check the filters"):
         connection.execute(fill("SET search_path = {}", search_path), prepare=False)
     try:
         judgement = _Judgement(connection, resolved)
         for table, text in checked:
-            problems += judgement.of(table, text)
+            if id(text) not in told:
+                problems += judgement.of(table, text)
     finally:
         with driver_errors("check the filters"):
             connection.execute("RESET search_path", prepare=False)
     return problems
+
+
+def _known(resolved: Resolved, ref: RelationRef) -> bool:
+    return find(resolved.spec, resolved.catalog, ref) is not None
 
 
 class _Judgement:
@@ -138,7 +147,7 @@ def _substituted(text: FilterText, fields: dict[str, ContextField]) -> tuple[str
 
 def _function_problems(
     connection: Connection, resolved: Resolved, checked: list[tuple[Table, FilterText]]
-) -> Iterator[Problem]:
+) -> Iterator[tuple[FilterText, Problem]]:
     """Functions that a filter must not call: volatile ones, whose answer a policy cannot rely on."""
     called = sorted({function for _, text in checked for function in text.functions}, key=str)
     if not called:
@@ -152,14 +161,16 @@ def _function_problems(
             candidates = [Name(schema, name)] if schema else [Name(each, name) for each in schemas]
             found = next((known[each] for each in candidates if each in known), None)
             if found and found[0]:
-                yield Problem(
+                problem = Problem(
                     f"filter of {table.name}: function {name} is volatile; a policy needs one answer per statement",
                     text.position(0),
                     "use a stable or immutable function, such as now() instead of clock_timestamp()",
                 )
+                yield text, problem
             elif found and found[1] and not text.relations:
-                yield Problem(
+                problem = Problem(
                     f"filter of {table.name}: {name} is an aggregate, and a filter looks at one row",
                     text.position(0),
                     "compare columns with context fields, or use a sub-query",
                 )
+                yield text, problem

@@ -232,12 +232,16 @@ class Surplus:
             if "CREATE" in public(schema.grants) and self.may_change(schema.owner):
                 target = fill("SCHEMA {}", identifier(schema.name))
                 yield self._from_public("CREATE", target, f"schema {schema.name}", schema.grants)
-        for relation in self._reachable():
-            yield from self._relation_steps(relation)
         for function in self._definers():
             if self.may_change(function.owner):
                 target = fill("ROUTINE {}({})", function.name.sql, Sql(function.arguments))
                 yield self._from_public("EXECUTE", target, f"function {function.name}", function.grants)
+
+    def public_relation_steps(self) -> Iterator[tuple[Name, Step]]:
+        """The same for relations, each with its relation: it is given back with it."""
+        for relation in self._reachable():
+            for step in self._relation_steps(relation):
+                yield relation.name, step
 
     def _public_defaults(self) -> Iterator[DefaultPrivilege]:
         """What PUBLIC will hold on tables that nobody has made yet: they would be open until the next apply."""

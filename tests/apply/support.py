@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import yaml
 from psycopg import errors
 
@@ -249,6 +248,7 @@ def schema_of(database: Database) -> str:
     return "\n".join(kept)
 
 
-def same_content(one: psycopg.Connection[Any], other: psycopg.Connection[Any], query: bytes) -> None:
+def same_content(one: Database, other: Database, query: str) -> None:
     """Both databases answer a query alike."""
-    assert one.execute(query).fetchall() == other.execute(query).fetchall()
+    with one.connect() as left_one, other.connect() as right_one:
+        assert left_one.execute(query.encode()).fetchall() == right_one.execute(query.encode()).fetchall()

@@ -184,3 +184,19 @@ def test_no_right_to_a_schema(site: Database, administrator: Connection, role_fa
     administrator.execute(sql("GRANT USAGE ON SCHEMA public TO {}", CONVERSATION))
     provision(site)
     assert left(site) == []
+
+
+def test_default_privileges(site: Database, administrator: Connection) -> None:
+    """What is ours is closed in one apply to those whom default privileges would let in."""
+    administrator.execute(
+        "ALTER DEFAULT PRIVILEGES FOR ROLE shop_owner GRANT SELECT ON TABLES TO nl_conversation;"
+        "ALTER DEFAULT PRIVILEGES FOR ROLE shop_owner GRANT ALL ON FUNCTIONS TO shop_app, nl_conversation;"
+        "ALTER DEFAULT PRIVILEGES FOR ROLE shop_owner GRANT ALL ON SCHEMAS TO nl_conversation"
+    )
+    provision(site)
+    assert left(site) == []
+    for table in ("rlsgen_private.signing_key", "rlsgen_private.seal_key", "rlsgen.object", "rlsgen.provision"):
+        query = "SELECT has_any_column_privilege('nl_conversation', %s::regclass, 'SELECT')"
+        assert administrator.execute(query, [table]).fetchone() == (False,), table
+    query = "SELECT has_schema_privilege('nl_conversation', 'rlsgen_private', 'USAGE')"
+    assert administrator.execute(query.encode()).fetchone() == (False,)

@@ -84,8 +84,9 @@ class Deeds:
 
 def estimates(connection: Connection, query: str) -> list[tuple[str, float]]:
     """The planner's estimates of rows, node by node."""
-    (answer,) = connection.execute(f"EXPLAIN (FORMAT JSON) {query}".encode()).fetchone() or ((),)
-    return list(nodes(answer[0]["Plan"]))
+    row = connection.execute(f"EXPLAIN (FORMAT JSON) {query}".encode()).fetchone()
+    assert row is not None
+    return list(nodes(row[0][0]["Plan"]))
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[tuple[str, float]]:
