@@ -7,8 +7,8 @@ a constant template with other `Sql` values. A plain `str` never passes.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import LiteralString
+from functools import lru_cache
+from typing import LiteralString, NamedTuple
 
 from rlsgen.errors import RlsgenError
 
@@ -22,9 +22,11 @@ class Sql(str):
         return f"Sql({str.__repr__(self)})"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Name:
-    """A relation or function by schema and name, both exactly as the catalog spells them."""
+class Name(NamedTuple):
+    """A relation or function by schema and name, both exactly as the catalog spells them.
+
+    A tuple, since names are looked up by the hundred thousand, and tuples are hashed and compared without Python code.
+    """
 
     schema: str
     name: str
@@ -39,6 +41,7 @@ class Name:
         return Sql(f"{identifier(self.schema)}.{identifier(self.name)}")
 
 
+@lru_cache(maxsize=16_384)
 def identifier(name: str) -> Sql:
     """Quote a name. Always with quotes: no list of reserved words to fall out of date.
 

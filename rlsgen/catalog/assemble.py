@@ -28,10 +28,10 @@ from rlsgen.catalog.model import (
     Role,
     Schema,
 )
-from rlsgen.identifiers import Name, display
+from rlsgen.identifiers import Name
 
 Rows = list[tuple[Any, ...]]
-DependencyKind = Literal["acl", "owner", "policy", "other"]
+DependencyKind = Literal["acl", "owner", "other"]
 BaseKind = Literal["base", "enum", "composite", "range", "multirange", "pseudo"]
 
 _RELATION_KINDS: dict[str, RelationKind] = {
@@ -54,7 +54,7 @@ _COMMANDS: dict[str, Literal["ALL", "SELECT", "INSERT", "UPDATE", "DELETE"]] = {
 _DEFAULT_KINDS: dict[str, Literal["table", "sequence", "function", "type", "schema", "largeobject"]] = {
     "r": "table", "S": "sequence", "f": "function", "T": "type", "n": "schema", "L": "largeobject"
 }  # fmt: skip
-_DEPENDENCY_KINDS: dict[str, DependencyKind] = {"a": "acl", "o": "owner", "r": "policy"}
+_DEPENDENCY_KINDS: dict[str, DependencyKind] = {"a": "acl", "o": "owner"}
 
 
 class _RoleNames(dict[int, str]):
@@ -299,25 +299,14 @@ def _default_privileges(rows: Rows, roles: _RoleNames) -> tuple[DefaultPrivilege
 
 def _dependencies(rows: Rows, names: Mapping[int, Name], relations: Mapping[Name, Relation]) -> tuple[Dependency, ...]:
     """What depends on the conversation role, relations in words that do not change with the server's language."""
-    labels: dict[int, tuple[str, str, dict[int, str]]] = {}
     found = []
-    for code, oid, number, policy, description, type_name, address in rows:
+    for code, oid, description, type_name, address in rows:
         kind = _DEPENDENCY_KINDS.get(code, "other")
-        if oid not in names:
-            found.append(Dependency(kind, description, None, type_name, address))
-            continue
-        if oid not in labels:
-            relation = relations[names[oid]]
-            label = _RELATION_LABELS[relation.kind]
-            labels[oid] = (label, f"{label} {relation.name}", {each.number: each.name for each in relation.columns})
-        label, text, columns = labels[oid]
-        if policy is not None:
-            found.append(Dependency(kind, f"policy {display(policy)} on {text}", names[oid], "policy"))
-        elif number:
-            column = f"column {display(columns[number])} of {text}"
-            found.append(Dependency(kind, column, names[oid], f"{label} column"))
+        if oid in names:
+            label = _RELATION_LABELS[relations[names[oid]].kind]
+            found.append(Dependency(kind, f"{label} {names[oid]}", names[oid], label))
         else:
-            found.append(Dependency(kind, text, names[oid], label))
+            found.append(Dependency(kind, description, None, type_name, address))
     return tuple(sorted(found, key=attrgetter("kind", "type", "object")))
 
 
@@ -332,6 +321,6 @@ def _publications(rows: Rows, names: Mapping[int, Name]) -> dict[str, tuple[Name
 
 def _ledger(rows: Rows) -> tuple[LedgerEntry, ...]:
     return tuple(
-        LedgerEntry(kind, Name(schema, relation), name, source, live, json.loads(before) if before else {})
+        LedgerEntry(kind, Name(schema, relation), name, source, live, json.loads(before) if before not in (None, "{}") else {})
         for kind, schema, relation, name, source, live, before in rows
     )

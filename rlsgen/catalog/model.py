@@ -171,12 +171,15 @@ class DefaultPrivilege:
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """Something here or in the cluster that depends on the conversation role: an ACL entry, ownership, a policy."""
+    """Something here or in the cluster that depends on the conversation role: an ACL entry, ownership.
 
-    kind: Literal["acl", "owner", "policy", "other"]
-    object: str  # as pg_describe_object: table public.orders, column x of table public.y, policy p on table public.t
-    identity: Name | None  # of the relation, for relations, their columns and policies
-    type: str  # as pg_identify_object: table, table column, view, sequence, function, schema, default acl, ...
+    What relations and columns grant it, and policies that name it, are not among them: the relations say it.
+    """
+
+    kind: Literal["acl", "owner", "other"]
+    object: str  # as pg_describe_object: table public.orders, function secret(), schema private
+    identity: Name | None  # of the relation, for relations
+    type: str  # as pg_identify_object: table, view, sequence, function, schema, default acl, ...
     address: str = ""  # for what is no relation: its identity as pg_identify_object quotes it, fit for a statement
 
 

@@ -11,11 +11,12 @@ from rlsgen.provision.diff import FOUNDATION
 from rlsgen.provision.expression import relation_names
 from rlsgen.provision.grants import assert_privileges, held_on, privilege_steps
 from rlsgen.provision.kept import kept_grants, kept_privileges
+from rlsgen.provision.ledger import Ledger
 from rlsgen.provision.plan import Plan, Step, Transaction
 from rlsgen.provision.resolve import OWN_SCHEMAS
 from rlsgen.provision.roles import premises_problems, provisioned_role
 from rlsgen.provision.statistics import give_back
-from rlsgen.provision.tables import Ledger, forget, restore_row_security
+from rlsgen.provision.tables import forget, restore_row_security
 
 _GONE = Sql("undefined_table OR undefined_column OR undefined_function OR undefined_object OR invalid_schema_name")
 
@@ -32,7 +33,7 @@ def destroy_plan(catalog: Catalog, conversation: str, path: Sql, table: Name | N
     Raises:
         ServerError: rlsgen is not in this database, or not on this table.
     """
-    ledger = {(entry.kind, entry.relation, entry.name): entry for entry in catalog.ledger}
+    ledger = Ledger(catalog.ledger)
     if catalog.provision is None:
         raise ServerError("there is nothing of rlsgen in this database", hint="see that --dsn names the right one")
     untrusted = list(premises_problems(catalog))
@@ -96,10 +97,10 @@ class _Destroyer:
         steps += restore_row_security(
             name, relation.policies, self._ledger, relation.row_security, relation.force_row_security
         )
-        for (kind, where, column), entry in self._ledger.items():
-            if where == name and kind == "statistics" and relation.column(column):
-                steps.append(give_back(name, column, entry))
-            if where == name and kind == "view" and relation.security_invoker:
+        for entry in self._ledger.of(name, "statistics", "view"):
+            if entry.kind == "statistics" and relation.column(entry.name):
+                steps.append(give_back(name, entry.name, entry))
+            if entry.kind == "view" and relation.security_invoker:
                 steps.append(self._view(name, entry))
         steps += self._reversed(name)
         if steps:
@@ -145,12 +146,12 @@ class _Destroyer:
     def _reversed(self, relation: Name) -> Iterator[Step]:
         """Privileges that were revoked from PUBLIC or granted to the role; what is gone needs none."""
         label = "a privilege, as it was" if relation == FOUNDATION else f"a privilege on {relation}, as it was"
-        for (kind, where, name), entry in self._ledger.items():
-            if kind == "public" and where == relation and entry.before["reverse"]:
+        for entry in self._ledger.of(relation, "public"):
+            if entry.before["reverse"]:
                 reverse = kept_privileges(entry.before["reverse"])
                 body = fill("BEGIN\n{};\nEXCEPTION WHEN {} THEN NULL;\nEND", reverse, _GONE)
                 block = fill("DO {}", dollar_quoted(body))
-                yield Step("grant", label, block, Sql(""), forget(kind, where, name))
+                yield Step("grant", label, block, Sql(""), forget("public", relation, entry.name))
 
     def _functions(self) -> Iterator[Step]:
         """Path functions before the accessors that they call, and the recorders before the ledger that they write."""
@@ -158,7 +159,8 @@ class _Destroyer:
         first = [each for each in own if each.name.name.startswith("path_")]
         order = ["record_policy", "policy_text", "record_function", "record", "forget"]
         last = sorted((each for each in own if each.name.name in order), key=lambda each: order.index(each.name.name))
-        middle = [each for each in own if each not in first and each not in last]
+        apart = {each.oid for each in (*first, *last)}
+        middle = [each for each in own if each.oid not in apart]
         for function in (*reversed(first), *middle, *last):
             # Identity arguments are types, or "name type" for ours: PostgreSQL accepts both in DROP FUNCTION.
             target = fill("{}({})", function.name.sql, Sql(function.arguments))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from rlsgen.catalog.model import Catalog, Function
@@ -16,6 +17,7 @@ from rlsgen.provision.functions import Accessor, DesiredFunction, accessor_versi
 from rlsgen.provision.grants import wanted_sequences
 from rlsgen.provision.hazards import Onlookers
 from rlsgen.provision.indexes import missing_indexes
+from rlsgen.provision.ledger import Ledger
 from rlsgen.provision.plan import FORMAT, Plan, Step, Transaction
 from rlsgen.provision.predicates import Predicates
 from rlsgen.provision.render import render
@@ -53,11 +55,11 @@ def fingerprint(spec: Spec) -> str:
     tables = sorted(
         json.dumps(
             [
-                asdict(t.ref),
+                (t.ref.schema, t.ref.name),
                 t.access,
                 t.filter.text if t.filter else None,
                 t.check.text if t.check else None,
-                [(p.columns, asdict(p.parent), p.parent_columns) for p in t.through],
+                [(p.columns, p.parent.schema, p.parent.name, p.parent_columns) for p in t.through],
                 t.allow,
                 t.hide,
                 t.private,
@@ -66,7 +68,7 @@ def fingerprint(spec: Spec) -> str:
         )
         for t in spec.tables
     )
-    views = sorted(json.dumps([asdict(v.ref), v.access, v.hide]) for v in spec.views)
+    views = sorted(json.dumps([v.ref.schema, v.ref.name, v.access, v.hide]) for v in spec.views)
     document = [context, spec.conversation, spec.unrestricted, spec.schemas, spec.force, spec.seal, tables, views]
     return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 
@@ -92,7 +94,7 @@ class _Differ:
     def __init__(self, resolved: Resolved) -> None:
         self._resolved = resolved
         self._spec, self._catalog = resolved.spec, resolved.catalog
-        self._ledger = {(entry.kind, entry.relation, entry.name): entry for entry in resolved.catalog.ledger}
+        self._ledger = Ledger(resolved.catalog.ledger)
         wanted = {name for name, table in resolved.tables.items() if table.spec.access != "hidden"}
         wanted |= {name for name, view in resolved.views.items() if view.spec.access != "hidden"}
         wanted |= {sequence for table in resolved.tables.values() for sequence in wanted_sequences(table)}
@@ -131,7 +133,7 @@ class _Differ:
             *tables.values(),
             *(differ.view(view) for view in self._resolved.views.values()),
             *self._orphans(),
-            self._retire(retired, predicates),
+            self._retire(retired, functions),
             self._provision(),
         ]
         missing = missing_indexes(self._resolved)
@@ -237,7 +239,7 @@ class _Differ:
         """USAGE on a schema; where PUBLIC gives it, nothing more is needed."""
         role, schema = self._spec.conversation, self._catalog.schemas.get(name)
         holders = {grant.grantee for grant in schema.grants if grant.privilege == "USAGE"} if schema else set()
-        if holders & {None, role}:
+        if holders & ({role} if name == "rlsgen" else {None, role}):
             return
         grant = fill("GRANT USAGE ON SCHEMA {} TO {}", identifier(name), identifier(role))
         revoke = fill("REVOKE USAGE ON SCHEMA {} FROM {}", identifier(name), identifier(role))
@@ -337,13 +339,14 @@ class _Differ:
             if name not in used and ("function", Name("rlsgen", name), "") in self._ledger
         ]
 
-    def _retire(self, retired: list[Accessor], predicates: Predicates) -> Transaction | None:
+    def _retire(self, retired: list[Accessor], functions: Collection[DesiredFunction]) -> Transaction | None:
+        until_then = {each.name: each.create for each in functions}
         gone = [
             (name, arguments)
             for (name, arguments) in self._live_functions
             if name.name.startswith("path_")
             and ("function", name, arguments) in self._ledger
-            and name not in predicates.functions
+            and name not in until_then
         ]
         gone += [(Name("rlsgen", each.function), "") for each in retired]
         steps = [
@@ -351,23 +354,23 @@ class _Differ:
                 "drop",
                 f"function {name}({arguments})",
                 fill("DROP FUNCTION {}", _signature(name, arguments)),
-                self._made_again(name, arguments),
+                self._made_again(name, arguments, until_then.get(name)),
                 forget("function", name, arguments),
             )
             for name, arguments in gone
         ]
         return Transaction("functions that no policy uses any more", tuple(steps)) if steps else None
 
-    def _made_again(self, name: Name, arguments: str) -> Sql:
-        """What makes a function again, for those who may execute it now."""
+    def _made_again(self, name: Name, arguments: str, create: Sql | None) -> Sql:
+        """What makes a function again, as it is by then, for those who may execute it now."""
         live, target = self._live_functions[name, arguments], fill("FUNCTION {}", _signature(name, arguments))
         named = sorted({grant.grantee for grant in live.grants if grant.grantee and grant.grantee != live.owner})
-        body = fill("{};\nREVOKE ALL ON {} FROM PUBLIC", Sql(live.definition.rstrip()), target)
+        body = fill("{};\nREVOKE ALL ON {} FROM PUBLIC", create or Sql(live.definition.rstrip()), target)
         return fill("{};\nGRANT EXECUTE ON {} TO {}", body, target, identifiers(named)) if named else body
 
     # What nobody declares, and what is too much
 
-    def _suspended(self, altered: Collection[Name]) -> list[Name]:
+    def _suspended(self, altered: AbstractSet[Name]) -> list[Name]:
         """Tables closed until their own transaction: their policies change, and so do those of a table in them.
 
         Between the two transactions the old policies here would follow the new ones there, and show rows that neither
@@ -378,7 +381,7 @@ class _Differ:
             for name, table in self._resolved.tables.items()
             if name in altered
             and any(
-                (relation_names(text) - {name}) & set(altered)
+                (relation_names(text) - {name}) & altered
                 for policy in table.relation.policies
                 for text in (policy.using, policy.check)
                 if text and policy.name.startswith("rlsgen_")
@@ -419,10 +422,9 @@ class _Differ:
         for name in sorted(touched - set(self._resolved.tables)):
             relation = self._catalog.relations.get(name)
             if relation is None:
-                entries = [(kind, object_name) for kind, where, object_name in self._ledger if where == name]
                 forgets = [
                     Step("drop", f"ledger entry of {name}: {kind} {entry}", forget(kind, name, entry), Sql(""))
-                    for kind, entry in entries
+                    for kind, entry in ((each.kind, each.name) for each in self._ledger.of(name))
                 ]
                 yield Transaction(f"{name}, which is gone", tuple(forgets))
                 continue
@@ -435,7 +437,7 @@ class _Differ:
                 yield Transaction(f"table {name}, declared no more", steps)
 
     def _is_gone(self, name: Name) -> bool:
-        """Whether a relation of the ledger exists no more; functions and what is no relation are of rlsgen's schemas."""
+        """Whether a relation of the ledger exists no more; what is no relation has rlsgen's schema there."""
         return name.schema not in OWN_SCHEMAS and name not in self._catalog.relations
 
     def _provision(self) -> Transaction | None:

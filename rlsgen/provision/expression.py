@@ -158,6 +158,7 @@ def _column_names(text: str) -> frozenset[str]:
     return frozenset(names)
 
 
+@lru_cache(maxsize=4096)
 def relation_names(deparsed: str) -> frozenset[Name]:
     """The relations that an expression reads, as Postgres shows it under search_path = pg_catalog: all qualified."""
     nodes = postgast.walk(postgast.parse(f"SELECT ({deparsed}\n)"))

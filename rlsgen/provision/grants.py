@@ -72,9 +72,11 @@ def privilege_steps(relation: Relation, role: str, held: Privileges, wanted: Pri
     if surplus:
         what = _listed(surplus, relation.columns)
         revoke = fill("REVOKE {} ON {} FROM {}", what, target, who)
-        steps.append(
-            Step("revoke", f"{_words(surplus)} on {label}", revoke, fill("GRANT {} ON {} TO {}", what, target, who))
-        )
+        reverse = fill("GRANT {} ON {} TO {}", what, target, who)
+        along = {entry for entry in held if entry[1] and entry[0] in whole}
+        if along:
+            reverse = fill("{};\nGRANT {} ON {} TO {}", reverse, _listed(along, relation.columns), target, who)
+        steps.append(Step("revoke", f"{_words(surplus)} on {label}", revoke, reverse))
     missing = wanted - remaining
     if missing:
         what = _listed(missing, relation.columns)

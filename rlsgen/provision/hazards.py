@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from rlsgen.catalog.model import Catalog, Relation, Role
 from rlsgen.identifiers import Name, display
 from rlsgen.provision.plan import Hazard, Warned
-from rlsgen.provision.policies import privileges_of
+from rlsgen.provision.policies import privileges_of_all
 from rlsgen.provision.resolve import OWN_SCHEMAS, Resolved, Table, View
 
 _READ = frozenset({"SELECT"})
@@ -21,10 +21,8 @@ class Onlookers:
     def __init__(self, resolved: Resolved) -> None:
         self._resolved = resolved
         self._catalog: Catalog = resolved.catalog
-        self.closures: Mapping[str, frozenset[str]] = {
-            name: privileges_of(name, self._catalog) for name in self._catalog.roles
-        }
-        self._ordinary = [role for role in self._catalog.roles.values() if self._is_ordinary(role)]
+        self.closures = privileges_of_all(self._catalog)
+        self._ordinary = frozenset(role.name for role in self._catalog.roles.values() if self._is_ordinary(role))
         self._readers_above = self._views_by_relation()
         self._definers = defaultdict(list)
         for function in self._catalog.functions:
@@ -88,7 +86,7 @@ class Onlookers:
         # Anybody may own a view over the table; what he reads through it, row security judges as him.
         views = {view.owner: view.name for view in self._readers_above.get(relation.name, [])}
         subscribers = {owner: name for name, owner, tables in self._catalog.subscriptions if relation.name in tables}
-        ordinary = {role.name for role in self._ordinary if among is None or role.name in among}
+        ordinary = self._ordinary if among is None else self._ordinary & set(among)
         for role in sorted({*users, *views, *subscribers} & ordinary):
             closure = self.closures[role]
             if relation.owner in closure and not force:
@@ -120,7 +118,7 @@ class Onlookers:
             names = ", ".join(map(display, awake))
             yield Warned(
                 Hazard.ACCESS_LOSS,
-                f"role {display(role)} would see only the rows of {table.name} that the kept policy {names} lets through",
+                f"role {display(role)} would see only rows of {table.name} that the kept policy {names} lets through",
                 "say `existing: replace`, or let the policy name other roles",
             )
 

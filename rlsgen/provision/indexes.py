@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import postgast
 from postgast import pg_query_pb2 as pb
@@ -55,30 +56,39 @@ def _of_filter(table: Table) -> list[tuple[str, ...]]:
     """Of conditions that are joined by AND, one index is enough; of those joined by OR, each needs its own."""
     if table.spec.filter is None:
         return []
-    tree = (
-        postgast.parse(f"SELECT ({table.spec.filter.text}\n)").stmts[0].stmt.select_stmt.target_list[0].res_target.val
-    )
-    conjuncts = list(tree.bool_expr.args) if tree.bool_expr.boolop == pb.AND_EXPR else [tree]
-    wanted = [columns for each in conjuncts if (columns := _compared(each, table))]
+    wanted = [columns for each in _compared(table.spec.filter.text) if (columns := _own(each, table))]
     if any(all(_served(table.relation, (column,)) for column in columns) for columns in wanted):
         return []
     single = tuple(dict.fromkeys(columns[0] for columns in wanted if len(columns) == 1))
     return [single] if single else [(column,) for columns in wanted[:1] for column in columns]
 
 
-def _compared(condition: pb.Node, table: Table) -> list[str]:
-    """Columns of the table that a condition compares with a context value, sub-queries included."""
-    found: dict[str, None] = {}
+@lru_cache(maxsize=16_384)
+def _compared(text: str) -> tuple[tuple[tuple[str, ...], ...], ...]:
+    """For each condition that AND joins, the columns that it compares with a context value, sub-queries included.
+
+    A column is the parts of its name. Kept by text: a spec repeats its filters.
+    """
+    tree = postgast.parse(f"SELECT ({text}\n)").stmts[0].stmt.select_stmt.target_list[0].res_target.val
+    conjuncts = list(tree.bool_expr.args) if tree.bool_expr.boolop == pb.AND_EXPR else [tree]
+    return tuple(tuple(_columns_compared(each)) for each in conjuncts)
+
+
+def _columns_compared(condition: pb.Node) -> Iterator[tuple[str, ...]]:
     for _, node in postgast.walk(condition):
         if isinstance(node, pb.A_Expr):
             refs = [
                 side.column_ref.fields for side in (node.lexpr, node.rexpr) if side.WhichOneof("node") == "column_ref"
             ]
-            names = [[part.string.sval for part in parts] for parts in refs]
+            names = [tuple(part.string.sval for part in parts) for parts in refs]
             if any(parts[0].lower() == "usercontext" for parts in names):
-                own = [parts[-1] for parts in names if len(parts) == 1 or parts[-2] == table.name.name]
-                found |= {name: None for name in own if table.relation.column(name)}
-    return list(found)
+                yield from names
+
+
+def _own(columns: Iterable[tuple[str, ...]], table: Table) -> list[str]:
+    """Those that are the table's own, by their last part."""
+    own = [parts[-1] for parts in columns if len(parts) == 1 or parts[-2] == table.name.name]
+    return list(dict.fromkeys(name for name in own if table.relation.column(name)))
 
 
 def _served(relation: Relation, columns: tuple[str, ...]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -107,17 +108,20 @@ def conversation_policies(table: Table, predicates: Predicates, conversation: st
     return made
 
 
-def unrestricted_policy(
-    table: Table, resolved: Resolved, predicates: Predicates, roles: tuple[str, ...], *, forced: bool
-) -> DesiredPolicy:
+def unrestricted_policy(table: Table, conversation: str, roles: tuple[str, ...]) -> DesiredPolicy:
     """What keeps the rows visible for unrestricted roles that row security would otherwise hide them from."""
-    conversation = literal(resolved.spec.conversation)
-    outside = fill("(SELECT session_user) <> {}", conversation)
-    if forced and table.name in predicates.definer_reads:
-        # A path function runs as the owner in a conversation's session: it must see what its own predicate filters.
-        own = predicates.own(table, "read")
-        outside = fill("{} OR ({})", outside, own) if own is not None else Sql("true")
+    outside = fill("(SELECT session_user) <> {}", literal(conversation))
     return DesiredPolicy(table.name, UNRESTRICTED, "ALL", True, roles, outside, outside)
+
+
+def path_policy(table: Table, predicates: Predicates, conversation: str) -> DesiredPolicy:
+    """What the owner reads under forced row security in a conversation's session: path functions run as the owner.
+
+    CASE, since an accessor raises in any other session, and nobody else may call it.
+    """
+    shape = "CASE WHEN (SELECT session_user) = {} THEN {} ELSE false END"
+    inside = fill(shape, literal(conversation), predicates.of_path_functions(table))
+    return DesiredPolicy(table.name, "rlsgen_paths", "SELECT", True, (table.relation.owner,), inside, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +154,31 @@ def row_security_before(
 
 def privileges_of(role: str, catalog: Catalog) -> frozenset[str]:
     """The role and every role whose privileges it has without SET ROLE."""
+    return _inherited(role, _granted(catalog))
+
+
+def privileges_of_all(catalog: Catalog) -> Mapping[str, frozenset[str]]:
+    """The same for every role of the cluster, which may have thousands."""
+    granted = _granted(catalog)
+    return {name: _inherited(name, granted) for name in catalog.roles}
+
+
+def _granted(catalog: Catalog) -> Mapping[str, list[str]]:
+    """By member, the roles whose privileges it inherits."""
+    granted: dict[str, list[str]] = defaultdict(list)
+    for each in catalog.memberships:
+        if each.inherit:
+            granted[each.member].append(each.role)
+    return granted
+
+
+def _inherited(role: str, granted: Mapping[str, list[str]]) -> frozenset[str]:
     held, todo = {role}, [role]
     while todo:
-        member = todo.pop()
-        for each in catalog.memberships:
-            if each.member == member and each.inherit and each.role not in held:
-                held.add(each.role)
-                todo.append(each.role)
+        for each in granted.get(todo.pop(), ()):
+            if each not in held:
+                held.add(each)
+                todo.append(each)
     return frozenset(held)
 
 

@@ -31,18 +31,22 @@ class Predicates:
         self._accessors = accessors
         self._fields = {field.name.lower(): field for field in resolved.spec.context}
         self._rewritten: dict[tuple[object, ...], Sql] = {}
+        self._policies: dict[tuple[Name, Mode], Sql] = {}
         self.functions: dict[Name, DesiredFunction] = {}
         self.definer_reads: set[Name] = set()
 
     def policy(self, table: Table, mode: Mode) -> Sql:
         """The predicate of a policy on `table`. Sub-queries in it stand on the policies of what they read."""
-        mode = mode if self.writes_differ(table) else "read"
-        return conjunction([*self._own(table, mode), *(self._probe(table, path, mode) for path in table.paths)])
+        key = (table.name, mode if self.writes_differ(table) else "read")
+        if key not in self._policies:
+            probes = (self._probe(table, path, key[1]) for path in table.paths)
+            self._policies[key] = conjunction([*self._own(table, key[1]), *probes])
+        return self._policies[key]
 
-    def own(self, table: Table, mode: Mode) -> Sql | None:
-        """The filter (or check) alone, without paths; None where there is none."""
-        parts = self._own(table, mode)
-        return parts[0] if parts else None
+    def of_path_functions(self, table: Table) -> Sql:
+        """What path functions may read of a table: what is visible, without its path to itself, which they climb."""
+        others = (path for path in table.paths if path.parent != table.name)
+        return conjunction([*self._own(table, "read"), *(self._probe(table, path, "read") for path in others)])
 
     def writes_differ(self, table: Table) -> bool:
         """Whether what may be written is not what may be read: a check here or at a parent."""

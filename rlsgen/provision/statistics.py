@@ -6,18 +6,19 @@ from collections.abc import Callable, Iterator, Mapping
 
 from rlsgen.catalog.model import Column, LedgerEntry, Relation
 from rlsgen.identifiers import Name, Sql, fill, identifier, literal
+from rlsgen.provision.ledger import Ledger
 from rlsgen.provision.plan import Hazard, Step, Warned
 from rlsgen.provision.resolve import Resolved, Table
 
-Ledger = Mapping[tuple[str, Name, str], LedgerEntry]
 Record = Callable[[str, Name, str, str, str, Mapping[str, object]], Sql]
 
 
 def statistics_steps(table: Table, resolved: Resolved, ledger: Ledger, record: Record) -> Iterator[Step]:
     """Target 0 and the stored values cleared for private columns; what was before for columns that no longer are."""
     for relation in family(table.relation, resolved):
-        for column in relation.columns:
-            entry = ledger.get(("statistics", relation.name, column.name))
+        recorded = {entry.name: entry for entry in ledger.of(relation.name, "statistics")}
+        for column in relation.columns if recorded or table.spec.private else ():
+            entry = recorded.get(column.name)
             if column.name in table.spec.private and (column.statistics != 0 or column.has_statistics):
                 yield from _clear(relation, column, resolved, record, top=relation is table.relation)
             elif entry is not None and column.name not in table.spec.private:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 
 from rlsgen.catalog.model import Catalog, DefaultPrivilege, Dependency, Function, Grant, Relation
 from rlsgen.errors import Problem
@@ -61,11 +62,16 @@ class Surplus:
         self._admin = privileges_of(self._catalog.current_user, self._catalog)
         me = self._catalog.roles.get(self._catalog.current_user)
         self._superuser = bool(me and me.superuser)
-        self._own = {entry.relation for entry in resolved.catalog.ledger if entry.kind == "function"}
+        self._own: set[Name] = set()
+        self._own_addresses: set[str] = set()  # as pg_identify_object may spell them
+        self.expect(entry.relation for entry in resolved.catalog.ledger if entry.kind == "function")
 
     def expect(self, functions: Iterable[Name]) -> None:
         """Functions of rlsgen's own, also where the ledger has lost them: they are compared one by one elsewhere."""
-        self._own |= set(functions)
+        for each in functions:
+            self._own.add(each)
+            names = (each.name, identifier(each.name))
+            self._own_addresses |= {f"{schema}.{name}" for schema in ("rlsgen", identifier("rlsgen")) for name in names}
 
     def may_change(self, owner: str) -> bool:
         """Whether the role that applies may alter what `owner` owns."""
@@ -110,9 +116,7 @@ class Surplus:
             here = dependency.address in (self._catalog.database, identifier(self._catalog.database))
             return not here or self._only(dependency, {"CONNECT"})
         # rlsgen's own functions are compared one by one, with their definitions.
-        own = {f"{schema}.{name}" for each in self._own for schema in ("rlsgen", identifier("rlsgen"))
-               for name in (each.name, identifier(each.name))}  # fmt: skip
-        return dependency.type == "function" and dependency.address.partition("(")[0] in own
+        return dependency.type == "function" and dependency.address.partition("(")[0] in self._own_addresses
 
     def _shown(self, dependency: Dependency) -> bool:
         """Whether a schema has something in it that the spec shows."""
@@ -174,7 +178,7 @@ class Surplus:
 
     def problems(self) -> Iterator[Problem]:
         """What PUBLIC may read although the spec does not show it, and what nobody here may revoke."""
-        for relation in self._reachable():
+        for relation in self._reachable:
             declared = self._declared(relation)
             position = self._spec.positions.get("tables")
             if "SELECT" in self._public_on(relation) and relation.kind != "sequence" and not declared:
@@ -239,7 +243,7 @@ class Surplus:
 
     def public_relation_steps(self) -> Iterator[tuple[Name, Step]]:
         """The same for relations, each with its relation: it is given back with it."""
-        for relation in self._reachable():
+        for relation in self._reachable:
             for step in self._relation_steps(relation):
                 yield relation.name, step
 
@@ -299,16 +303,21 @@ class Surplus:
         for schema in self._catalog.schemas.values():
             if "CREATE" in public(schema.grants) and self.may_change(schema.owner):
                 yield public_lost_create(schema.name)
-        for relation in self._reachable():
+        for relation in self._reachable:
             if self.may_change(relation.owner):
                 yield public_lost(relation)
         for name in dict.fromkeys(each.name for each in self._definers() if self.may_change(each.owner)):
             yield public_lost_function(name)
 
-    def _reachable(self) -> Iterator[Relation]:
-        for name, relation in self._catalog.relations.items():
-            if name.schema not in OWN_SCHEMAS and self._enters(name.schema) and self._public_on(relation):
-                yield relation
+    @cached_property
+    def _reachable(self) -> tuple[Relation, ...]:
+        """Relations on which PUBLIC holds something."""
+        entered = {schema for schema in self._catalog.schemas if schema not in OWN_SCHEMAS and self._enters(schema)}
+        return tuple(
+            relation
+            for name, relation in self._catalog.relations.items()
+            if name.schema in entered and self._public_on(relation)
+        )
 
     def _enters(self, schema: str) -> bool:
         return "USAGE" in public(self._catalog.schemas[schema].grants) or schema in self._spec.schemas

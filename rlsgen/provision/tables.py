@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from rlsgen.catalog.model import LedgerEntry, Policy
+from rlsgen.catalog.model import Policy
 from rlsgen.identifiers import Name, Sql, fill, join, literal
 from rlsgen.provision.expression import relation_names
 from rlsgen.provision.grants import (
@@ -21,6 +21,7 @@ from rlsgen.provision.grants import (
 )
 from rlsgen.provision.hazards import Onlookers
 from rlsgen.provision.kept import kept_policy
+from rlsgen.provision.ledger import Ledger
 from rlsgen.provision.plan import Hazard, Step, Transaction, Warned
 from rlsgen.provision.policies import (
     UNRESTRICTED,
@@ -28,6 +29,7 @@ from rlsgen.provision.policies import (
     conversation_policies,
     drop_policy,
     live_text,
+    path_policy,
     recreate,
     row_security_before,
     subject_roles,
@@ -36,8 +38,6 @@ from rlsgen.provision.policies import (
 from rlsgen.provision.predicates import Predicates
 from rlsgen.provision.resolve import Resolved, Table, View
 from rlsgen.provision.statistics import statistics_steps
-
-Ledger = Mapping[tuple[str, Name, str], LedgerEntry]
 
 
 def record(kind: str, relation: Name, name: str, source: str, live: str, before: Mapping[str, object]) -> Sql:
@@ -146,8 +146,9 @@ class TableDiffer:
         before = row_security_before(table, self._resolved, self._ledger)
         subject = subject_roles(table, self._resolved, self._onlookers.closures, before)
         if subject:
-            forced = self._spec.force or before.forced
-            policies.append(unrestricted_policy(table, self._resolved, self._predicates, subject, forced=forced))
+            policies.append(unrestricted_policy(table, self._spec.conversation, subject))
+        if table.relation.owner in subject and table.name in self._predicates.definer_reads:
+            policies.append(path_policy(table, self._predicates, self._spec.conversation))
         return policies
 
     def _row_security(self, table: Table) -> Iterator[Step]:
@@ -323,13 +324,12 @@ def restore_row_security(
                 forget("policy", name, policy.name),
             )
     present = {policy.name for policy in policies}
-    for (kind, relation, policy_name), row in ledger.items():
-        if kind == "replaced" and relation == name:
-            create = kept_policy(row.before["create"], name, policy_name) if policy_name not in present else Sql("SELECT")
-            yield Step(
-                "create",
-                f"policy {policy_name} on {name}",
-                create,
-                drop_policy(name, policy_name),
-                forget("replaced", name, policy_name),
-            )
+    for row in ledger.of(name, "replaced"):
+        create = kept_policy(row.before["create"], name, row.name) if row.name not in present else Sql("SELECT")
+        yield Step(
+            "create",
+            f"policy {row.name} on {name}",
+            create,
+            drop_policy(name, row.name),
+            forget("replaced", name, row.name),
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from rlsgen.demo.server import embedded_binaries
+from rlsgen.demo.server import embedded_binaries, find
 from tests.cli.runner import SPEC, Rlsgen, wait_until
 
 ORDERS = "SELECT count(*) FROM orders"
@@ -86,13 +85,13 @@ def test_kept_asked_by_others_and_stopped(demo: Rlsgen, own_tmp: Path) -> None:
     assert (nothing.returncode, nothing.stderr) == (0, "no demo is there\n")
 
 
-def test_what_it_prints_can_be_pasted(demo: Rlsgen) -> None:
+def test_what_it_prints_can_be_pasted(demo: Rlsgen, own_tmp: Path) -> None:
     """Also after a crash of the machine, which left a directory without a server."""
     assert demo("demo", "--keep").returncode == 0
     try:
-        pid = int(next(Path(demo.variables["TMPDIR"]).glob("*/data/postmaster.pid")).read_text().splitlines()[0])
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not _alive(pid))
+        server = find(next(own_tmp.iterdir()))
+        assert server is not None
+        server.stop("immediate")
         kept = demo("demo", "--keep")
         assert kept.returncode == 0, kept.stderr
         pasted = kept.stdout[kept.stdout.index("  export RLSGEN_SIGNING_KEY") :]

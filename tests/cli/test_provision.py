@@ -167,14 +167,14 @@ def test_destroy_asks_first(on_shop: Rlsgen, shop: Database) -> None:
         assert "not confirmed; nothing was changed" in done.stderr
     assert provisioned_by_now(owner)
 
-    one = on_shop("destroy", "--yes", "--table", "public.orders", "--format", "json")
+    one = on_shop("destroy", "--yes", "--table", "public.notes", "--format", "json")
     assert one.returncode == 0, one.stderr
-    assert {"orders" in each["object"] for each in json.loads(one.stdout)["changes"]} == {True}
-    assert owner.execute("SELECT count(*) FROM pg_policies WHERE tablename = 'orders'").fetchone() == (0,)
+    assert {"notes" in each["object"] for each in json.loads(one.stdout)["changes"]} == {True}
+    assert owner.execute("SELECT count(*) FROM pg_policies WHERE tablename = 'notes'").fetchone() == (0,)
     assert provisioned_by_now(owner)
-    unknown = on_shop("destroy", "--yes", "--table", "orders")
+    unknown = on_shop("destroy", "--yes", "--table", "notes")
     assert unknown.returncode == 1
-    assert "rlsgen has done nothing to public.orders" in unknown.stderr
+    assert "rlsgen has done nothing to public.notes" in unknown.stderr
     no_name = on_shop("destroy", "--yes", "--table", "orders; DROP TABLE orders")
     assert no_name.returncode == 1
     assert "--table orders; DROP TABLE orders" in no_name.stderr
@@ -197,7 +197,7 @@ def test_while_a_person_thinks_nobody_waits_and_what_changes_is_not_destroyed_un
     asked = ""
     while "Give all of this back?" not in asked:
         asked += process.stderr.read(1)
-    assert on_shop("destroy", "--yes", "--table", "orders").returncode == 0  # the lock is free
+    assert on_shop("destroy", "--yes", "--table", "notes").returncode == 0  # the lock is free
     _, said = process.communicate("y\n", timeout=60)
     assert process.returncode == 1
     assert "changed since this plan was made" in said

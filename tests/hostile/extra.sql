@@ -36,7 +36,8 @@ INSERT INTO remarks (note_id, body)
     SELECT id, CASE user_id WHEN 'user_1' THEN 'own remark' ELSE 'CANARY remark' END FROM notes
     WHERE user_id IN ('user_1', 'CANARY_user');
 INSERT INTO products (organisation_id, sku, name, price) VALUES (2, 'CANARY', 'CANARY product', 1);
-INSERT INTO orders (organisation_id, user_id, country_code, total) VALUES (2, 'CANARY_user', 'DE', 987654);
+INSERT INTO orders (organisation_id, user_id, country_code, total, created_at)
+    VALUES (2, 'CANARY_user', 'DE', 987654, '2001-01-15');
 INSERT INTO order_items (order_id, line, product_id, quantity, unit_price)
     SELECT max(o.id), 1, max(p.id), 987654, 1 FROM orders AS o, products AS p;
 INSERT INTO projects (organisation_id, team_id, name) VALUES (2, 4, 'CANARY project');

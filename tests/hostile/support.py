@@ -168,7 +168,7 @@ class Sandbox:
         try:
             self.begin(own, context, seal=seal)
             reply = send(own, text, extended=extended)
-            leaks = [f"CANARY seen: {line}" for line in reply.text.splitlines() if "CANARY" in line]
+            leaks = [f"canary seen: {line}" for line in reply.text.splitlines() if "CANARY" in line or "987654" in line]
             leaks += [f"forged: {value}" for value in self._context(own) if value not in (None, str(context["organisationId"]))]
             send(own, "ROLLBACK")
         finally:

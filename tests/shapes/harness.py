@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -117,9 +117,11 @@ def revoke_public_temporary(database: Database) -> None:
         administrator.execute(fill("GRANT TEMPORARY ON DATABASE {} TO shop_app", target).encode())
 
 
-def rows(connection: psycopg.Connection[Any], query: str, values: object = None) -> list[tuple[Any, ...]]:
+def rows(
+    connection: psycopg.Connection[Any], query: str, values: Sequence[object] | Mapping[str, object] | None = None
+) -> list[tuple[Any, ...]]:
     """The rows of a query, sorted."""
-    return sorted(connection.execute(query.encode(), values).fetchall(), key=repr)  # type: ignore[arg-type]
+    return sorted(connection.execute(query.encode(), values).fetchall(), key=repr)
 
 
 def truth_of(case: Case, table: str, context: Context) -> list[tuple[Any, ...]]:
@@ -130,7 +132,9 @@ def truth_of(case: Case, table: str, context: Context) -> list[tuple[Any, ...]]:
 
 def superuser_of(case: Case) -> psycopg.Connection[Any]:
     """A connection of the superuser, kept."""
-    open_ = [each for each in case.database._open if not each.closed and each.info.user == case.database.server.superuser]
+    open_ = [
+        each for each in case.database._open if not each.closed and each.info.user == case.database.server.superuser
+    ]
     return open_[0] if open_ else case.database.connect(case.database.server.superuser)
 
 

@@ -15,4 +15,6 @@ def column(number: int, name: str) -> Column:
 
 def relation(name: Name, columns: Sequence[Column]) -> Relation:
     """A plain table without row security, indexes or grants."""
-    return Relation(1, name, "table", "owner", tuple(columns), (), False, False, (), (), (), (), False, (), (), (), None)
+    return Relation(
+        1, name, "table", "owner", tuple(columns), (), False, False, (), (), (), (), False, (), (), (), None
+    )

@@ -1,4 +1,4 @@
-"""Out and back: destroy gives back exactly what stood before, and a dump carries everything but the database's own rights."""
+"""Destroy gives back exactly what stood before; a dump carries everything but the database's own rights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from psycopg import errors
 from rlsgen.errors import ServerError
 from rlsgen.identifiers import Name, fill, identifier
 from tests.shapes.conftest import clone
-from tests.shapes.harness import Case, assert_isolated, assert_nothing_to_do, changed, dump, revoke_public_temporary, rows
+from tests.shapes.harness import (
+    Case,
+    assert_isolated,
+    assert_nothing_to_do,
+    changed,
+    dump,
+    revoke_public_temporary,
+    rows,
+)
 from tests.shapes.truth import CONTEXTS
 from tests.support.postgres import Databases
 
@@ -37,7 +45,9 @@ BEFORE = """
     ALTER TABLE k_text FORCE ROW LEVEL SECURITY;
     ALTER TABLE c_people ALTER email SET STATISTICS 7;
     ALTER TABLE k_uuid ENABLE ROW LEVEL SECURITY;
-    GRANT TEMPORARY, CREATE ON DATABASE {} TO nl_conversation
+    GRANT TEMPORARY, CREATE ON DATABASE {0} TO nl_conversation;
+    REVOKE CONNECT ON DATABASE {0} FROM PUBLIC;
+    GRANT CONNECT ON DATABASE {0} TO shop_app
 """
 
 
@@ -77,7 +87,9 @@ def test_destroy_after_force_seal_off_and_several_changes(before: Case, edit: di
     first = dump(before, "--schema-only", "--create")
     before.apply()
     before.apply(changed(lambda document: document.update(edit)))
-    before.apply(changed(lambda document: document["tables"].update(k_text="hidden", x_queue={"access": "shared", "why": "x"})))
+    before.apply(
+        changed(lambda document: document["tables"].update(k_text="hidden", x_queue={"access": "shared", "why": "x"}))
+    )
     before.apply(changed(lambda document: document["context"].update(organisationId="bigint")))
     before.destroy()
     assert _differences(first, dump(before, "--schema-only", "--create")) == []
@@ -104,7 +116,17 @@ def test_destroy_after_drift_and_of_tables_that_are_gone(before: Case) -> None:
     assert _differences(first, dump(before, "--schema-only")) == []
 
 
-TABLES = ["x_replaced", "c_people", "r_events", "w_items", "f_countries", "k_text", '"Odd. schema"."ünï☃"', "v_already", "x_kept"]
+TABLES = [
+    "x_replaced",
+    "c_people",
+    "r_events",
+    "w_items",
+    "f_countries",
+    "k_text",
+    '"Odd. schema"."ünï☃"',
+    "v_already",
+    "x_kept",
+]
 
 
 def test_destroy_of_single_tables_gives_each_back_and_leaves_the_others(before: Case) -> None:

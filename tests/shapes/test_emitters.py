@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from postgast import pg_query_pb2 as pb
 
 from rlsgen.catalog.model import Policy, Relation
-from rlsgen.catalog.read import read_catalog
 from rlsgen.identifiers import Name, Sql, dollar_quoted, fill, identifier, literal
 from rlsgen.provision.grants import privilege_steps
 from rlsgen.provision.indexes import index_name
@@ -30,11 +29,11 @@ from tests.shapes.harness import Case, assert_nothing_to_do, rows
 from tests.support.postgres import Database, Roles, Server
 
 # A few of everything that ends, opens or escapes something somewhere, and any other character that a name can have.
-_PIECES = ['"', "'", "\\", "$", "$$", "$rlsgen$", ";", "--", "/*", "*/", "\n", "\r", "\t", " ", ".", "{}", "{0}", "%s", "%%",
-           "\\!", "\\'", "E'", '";DROP TABLE canary;--', "');DROP TABLE canary;--", "\u2028", "ü", "A", "a", "select", "-> x(", ")",
-           "PUBLIC", "\x1b[2J", "\u202e", "é"]  # fmt: skip
+_PIECES = ['"', "'", "\\", "$", "$$", "$rlsgen$", ";", "--", "/*", "*/", "\n", "\r", "\t", " ", ".", "{}", "{0}", "%s",
+           "%%", "\\!", "\\'", "E'", '";DROP TABLE canary;--', "');DROP TABLE canary;--", "\u2028", "ü", "A", "a",
+           "select", "-> x(", ")", "PUBLIC", "\x1b[2J", "\u202e", "é"]  # fmt: skip
 _numbers = itertools.count(1)
-_ANY = st.characters(exclude_characters="\x00", exclude_categories=("Cs",))
+_ANY = st.characters(exclude_characters="\x00", exclude_categories=["Cs"])
 TEXTS = st.lists(st.one_of(st.sampled_from(_PIECES), _ANY), min_size=1, max_size=12).map("".join)
 NAMES = TEXTS.map(lambda text: text.encode()[:50].decode(errors="ignore")).filter(bool)
 BOUNDED = settings(
@@ -53,7 +52,9 @@ def superuser(server: Server) -> Any:
 @given(TEXTS)
 @BOUNDED
 @pytest.mark.parametrize("conforming", ["on", "off"])
-def test_a_literal_is_its_value_whatever_the_session_says(superuser: psycopg.Connection[Any], conforming: str, text: str) -> None:
+def test_a_literal_is_its_value_whatever_the_session_says(
+    superuser: psycopg.Connection[Any], conforming: str, text: str
+) -> None:
     superuser.execute(f"SET standard_conforming_strings = {conforming}; SET escape_string_warning = off".encode())
     assert superuser.execute(fill("SELECT{}, 1", literal(text)).encode()).fetchone() == (text, 1)
     superuser.execute("RESET standard_conforming_strings")
@@ -81,7 +82,10 @@ def test_an_identifier_is_its_name(superuser: psycopg.Connection[Any], name: str
 @example([("public", "a", ["b", "c"]), ("public", "a", ["b_c"]), ("public", "a_b", ["c"])])
 @settings(BOUNDED, max_examples=100)
 def test_index_names_fit_and_differ(wanted: list[tuple[str, str, list[str]]]) -> None:
-    made = {(schema, table, tuple(columns)): index_name(Name(schema, table), tuple(columns)) for schema, table, columns in wanted}
+    made = {
+        (schema, table, tuple(columns)): index_name(Name(schema, table), tuple(columns))
+        for schema, table, columns in wanted
+    }
     assert len(set(made.values())) == len(made)
     assert all(len(name.encode()) <= 63 and name.startswith("rlsgen_") for name in made.values())
 
@@ -92,24 +96,33 @@ def _statements(sql: str) -> Sequence[pb.Node]:
 
 @given(NAMES, NAMES, NAMES, st.lists(NAMES, min_size=1, max_size=3, unique=True))
 @BOUNDED
-def test_a_policy_statement_has_these_names_and_nothing_else(schema: str, table: str, policy: str, roles: list[str]) -> None:
+def test_a_policy_statement_has_these_names_and_nothing_else(
+    schema: str, table: str, policy: str, roles: list[str]
+) -> None:
     name = Name(schema, table)
     sql = create_policy(name, policy, "UPDATE", False, roles, Sql("a = 1"), Sql("true"))
     (statement,) = _statements(sql)
     made = statement.create_policy_stmt
     assert (made.table.schemaname, made.table.relname, made.policy_name) == (schema, table, policy)
     assert (made.cmd_name, made.permissive) == ("update", False)
-    assert [(role.role_spec.roletype, role.role_spec.rolename) for role in made.roles] == [(pb.ROLESPEC_CSTRING, r) for r in roles]
+    assert [(role.role_spec.roletype, role.role_spec.rolename) for role in made.roles] == [
+        (pb.ROLESPEC_CSTRING, r) for r in roles
+    ]
     again = recreate(name, Policy(policy, "UPDATE", False, tuple(roles), "a = 1", "true"))
     assert again == sql
     (dropped,) = _statements(drop_policy(name, policy))
     assert [part.string.sval for part in dropped.drop_stmt.objects[0].list.items] == [schema, table, policy]
 
 
-@given(st.lists(st.one_of(st.none(), TEXTS), min_size=2, max_size=2), st.lists(st.one_of(st.none(), TEXTS), min_size=2, max_size=2),
+EXPRESSIONS = st.lists(st.one_of(st.none(), TEXTS), min_size=2, max_size=2)
+
+
+@given(EXPRESSIONS, EXPRESSIONS,
        st.lists(NAMES, min_size=1, max_size=2), st.lists(NAMES, min_size=1, max_size=2))  # fmt: skip
 @settings(BOUNDED, max_examples=100)
-def test_two_policies_never_give_one_text(one: list[str | None], two: list[str | None], mine: list[str], yours: list[str]) -> None:
+def test_two_policies_never_give_one_text(
+    one: list[str | None], two: list[str | None], mine: list[str], yours: list[str]
+) -> None:
     first = Policy("p", "ALL", True, tuple(mine), one[0], one[1])
     second = Policy("p", "ALL", True, tuple(yours), two[0], two[1])
     assert (live_text(first) == live_text(second)) == (first == second)
@@ -148,7 +161,8 @@ def test_grants_name_exactly_these_columns(schema: str, table: str, role: str, c
 def test_a_plan_as_a_script_has_as_many_statements_as_the_plan(text: str, names: list[tuple[str, str]]) -> None:
     """Titles stand in comments: no name ends one."""
     steps = tuple(
-        Step("drop", f"policy {policy} on {table} {text}", drop_policy(Name(text, table), policy), Sql(""), forget("policy", Name(text, table), policy))
+        Step("drop", f"policy {policy} on {table} {text}", drop_policy(Name(text, table), policy), Sql(""),
+             forget("policy", Name(text, table), policy))
         for table, policy in names if len(text.encode()) < 60
     )  # fmt: skip
     assume(steps)
@@ -164,14 +178,22 @@ def test_a_plan_as_a_script_has_as_many_statements_as_the_plan(text: str, names:
     assert len(plan.to_text().split("\n")) == len(steps) + 4 or "\x0b" in text
 
 
-@given(TEXTS, NAMES, NAMES, st.dictionaries(TEXTS, st.one_of(TEXTS, st.lists(TEXTS, max_size=2), st.booleans(), st.none()), max_size=3))
+@given(
+    TEXTS,
+    NAMES,
+    NAMES,
+    st.dictionaries(TEXTS, st.one_of(TEXTS, st.lists(TEXTS, max_size=2), st.booleans(), st.none()), max_size=3),
+)
 @BOUNDED
-def test_the_ledger_keeps_what_it_is_told(provisioned: Case, text: str, schema: str, name: str, before: dict[str, Any]) -> None:
+def test_the_ledger_keeps_what_it_is_told(
+    provisioned: Case, text: str, schema: str, name: str, before: dict[str, Any]
+) -> None:
     owner = provisioned.admin
     with owner.transaction(force_rollback=True):
         owner.execute(record("test", Name(schema, name), text, text, text, before).encode())
         owner.execute(record("test", Name(schema, name), text, "newer", text, {"other": 1}).encode())
-        kept = "SELECT schema_name, relation_name, object_name, source, live, before FROM rlsgen.object WHERE kind = 'test'"
+        columns = "schema_name, relation_name, object_name, source, live, before"
+        kept = f"SELECT {columns} FROM rlsgen.object WHERE kind = 'test'".encode()
         assert owner.execute(kept).fetchall() == [(schema, name, text, "newer", text, before)]
         owner.execute(forget("test", Name(schema, name), text).encode())
         assert owner.execute(kept).fetchall() == []
@@ -186,8 +208,9 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
 
 def _make(case: Case, world: dict[str, Any]) -> None:
     schema, (a, b, c, d), (parent, child, view, part) = world["schema"], world["columns"], world["relations"]
-    parts = {"schema": identifier(schema), "a": identifier(a), "b": identifier(b), "c": identifier(c), "d": identifier(d),
-             "parent": Name(schema, parent).sql, "child": Name(schema, child).sql, "view": Name(schema, view).sql,
+    parts = {"schema": identifier(schema), "a": identifier(a), "b": identifier(b), "c": identifier(c),
+             "d": identifier(d), "parent": Name(schema, parent).sql, "child": Name(schema, child).sql,
+             "view": Name(schema, view).sql,
              "part": Name(schema, part).sql}  # fmt: skip
     case.admin.execute(fill("""
         CREATE SCHEMA {schema};
@@ -207,7 +230,9 @@ def _spec(world: dict[str, Any]) -> str:
         "version": 1, "context": {"organisationId": "integer"},
         "roles": {"conversation": world["role"], "unrestricted": ["shop_owner"]}, "schemas": [schema],
         "tables": {
-            str(sql[parent]): {"filter": f"{sql[parent]}.{identifier(b)} = userContext.organisationId", "columns": {"private": [c]}},
+            str(sql[parent]): {
+                "filter": f"{sql[parent]}.{identifier(b)} = userContext.organisationId", "columns": {"private": [c]},
+            },
             str(sql[child]): {"through": through, "allow": ["select", "insert", "update"], "columns": {"hide": [d]}},
         },
         "views": {str(sql[view]): "invoker"},
@@ -262,9 +287,11 @@ def _rights(case: Case, schema: str) -> list[tuple[Any, ...]]:
         """
         SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, c.reloptions,
           coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))::text,
-          coalesce(n.nspacl, acldefault('n', n.nspowner))::text, (SELECT array_agg(polname::text) FROM pg_policy WHERE polrelid = c.oid),
-          (SELECT array_agg((attname, nullif(attacl::text, '{}'), coalesce(attstattarget, -1))::text ORDER BY attnum) FROM pg_attribute
-           WHERE attrelid = c.oid AND attnum > 0)
-        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relkind <> 'i' AND c.relkind <> 'I'""",
+          coalesce(n.nspacl, acldefault('n', n.nspowner))::text,
+          (SELECT array_agg(polname::text) FROM pg_policy WHERE polrelid = c.oid),
+          (SELECT array_agg((attname, nullif(attacl::text, '{}'), coalesce(attstattarget, -1))::text ORDER BY attnum)
+           FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = %s AND c.relkind <> 'i' AND c.relkind <> 'I'""",
         [schema],
     )

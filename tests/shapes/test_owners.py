@@ -33,26 +33,35 @@ def owners(role_factory: Roles, database: Database) -> tuple[str, str, str]:
     with database.server.administer(database.name) as superuser:
         for number, (schema, owner) in enumerate((("sales", sales), ("stock", stock))):
             other = (sales, stock)[1 - number]
-            superuser.execute(fill("CREATE SCHEMA {} AUTHORIZATION {}; GRANT USAGE ON SCHEMA {} TO {}",
-                                   identifier(schema), identifier(owner), identifier(schema), identifier(other)).encode())  # fmt: skip
+            made = "CREATE SCHEMA {0} AUTHORIZATION {1}; GRANT USAGE ON SCHEMA {0} TO {2}"
+            superuser.execute(fill(made, identifier(schema), identifier(owner), identifier(other)).encode())
         superuser.execute(fill("GRANT {}, {} TO {}", identifier(sales), identifier(stock), identifier(both)).encode())
-        superuser.execute(fill("GRANT CREATE ON DATABASE {} TO {}", identifier(database.name), identifier(both)).encode())
+        superuser.execute(
+            fill("GRANT CREATE ON DATABASE {} TO {}", identifier(database.name), identifier(both)).encode()
+        )
     with database.connect(sales) as connection:
-        connection.execute(fill("""
+        connection.execute(
+            fill(
+                """
             CREATE TABLE sales.orders (id integer PRIMARY KEY, organisation_id integer);
             CREATE TABLE sales.vault (id integer PRIMARY KEY, organisation_id integer);
             CREATE TABLE sales.nodes (id integer PRIMARY KEY, organisation_id integer, parent_id integer);
             INSERT INTO sales.orders SELECT n, 1 + n % 2 FROM generate_series(1, 10) AS n;
             INSERT INTO sales.vault SELECT n, 1 + n % 2 FROM generate_series(1, 10) AS n;
-            INSERT INTO sales.nodes SELECT n, 1 + n % 2, CASE WHEN n > 2 THEN n - 2 END FROM generate_series(1, 10) AS n;
-            GRANT SELECT ON sales.orders TO {}""", identifier(stock)).encode())
+            INSERT INTO sales.nodes SELECT n, 1 + n % 2, CASE WHEN n > 2 THEN n - 2 END
+              FROM generate_series(1, 10) AS n;
+            GRANT SELECT ON sales.orders TO {}""",
+                identifier(stock),
+            ).encode()
+        )
     with database.connect(stock) as connection:
         connection.execute("""
             CREATE TABLE stock.items (id serial PRIMARY KEY, order_id integer);
             CREATE TABLE stock.uses (id integer PRIMARY KEY, vault_id integer);
             INSERT INTO stock.items (order_id) SELECT 1 + n % 10 FROM generate_series(1, 20) AS n;
             INSERT INTO stock.uses SELECT n, 1 + n % 10 FROM generate_series(1, 20) AS n;
-            CREATE VIEW stock.totals AS SELECT o.organisation_id, count(*) FROM stock.items i JOIN sales.orders o ON o.id = i.order_id GROUP BY 1""")
+            CREATE VIEW stock.totals AS SELECT o.organisation_id, count(*)
+              FROM stock.items i JOIN sales.orders o ON o.id = i.order_id GROUP BY 1""")
     return sales, stock, both
 
 
@@ -73,7 +82,9 @@ def test_a_member_of_all_owners_provisions_and_gives_back(database: Database, ow
             assert rows(talker, "SELECT DISTINCT vault_id FROM stock.uses") == sorted(own, key=repr)
             assert rows(talker, "SELECT id FROM sales.nodes") == sorted(own, key=repr)
             assert rows(talker, "SELECT * FROM stock.totals") == [(organisation, 10)]
-            assert talker.execute("INSERT INTO stock.items (order_id) VALUES (%s)", [1 + organisation % 2]).rowcount == 1
+            assert (
+                talker.execute("INSERT INTO stock.items (order_id) VALUES (%s)", [1 + organisation % 2]).rowcount == 1
+            )
     for owner in owners[:2]:
         connection = database.connect(owner)
         table = "sales.orders" if owner == owners[0] else "stock.items"
@@ -83,7 +94,9 @@ def test_a_member_of_all_owners_provisions_and_gives_back(database: Database, ow
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_one_of_the_owners_alone_is_refused_with_the_names(database: Database, owners: tuple[str, str, str], number: int) -> None:
+def test_one_of_the_owners_alone_is_refused_with_the_names(
+    database: Database, owners: tuple[str, str, str], number: int
+) -> None:
     case = _case(database, owners, owners[number])
     first = dump(case, "--schema-only", user=database.server.superuser)
     with pytest.raises(SpecError) as refusal:

@@ -1,4 +1,4 @@
-"""What conversations may write, table by table: their own rows, never shared ones, never another tenant's, never a move."""
+"""What conversations may write, table by table: their own rows, never shared ones or another tenant's, never a move."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ WRITES = [
     own("DELETE FROM h_uses", 6),
     own("INSERT INTO w_notes (user_id, body) VALUES ('user_1', 'mine')", 1),
     refused("INSERT INTO w_notes (user_id, body) VALUES ('user_2', 'foreign')"),
-    refused("INSERT INTO w_notes (id, user_id, body) OVERRIDING SYSTEM VALUE VALUES (900, 'user_1', 'an id of my own')"),
+    refused("INSERT INTO w_notes (id, user_id, body) OVERRIDING SYSTEM VALUE VALUES (900, 'user_1', 'my own id')"),
     own("UPDATE w_notes SET body = 'all'", 4),
     refused("UPDATE w_notes SET user_id = 'user_2'"),
     own("DELETE FROM w_notes", 4),
@@ -139,23 +139,38 @@ def test_no_table_that_is_for_reading_can_be_written(provisioned: Case) -> None:
     writable = {"s_null", "s_null_child", "s_null_grandchild", "s_sentinel", "s_sentinel_child", "h_uses", "w_notes",
                 "w_templates", "w_items", "w_folders"}  # fmt: skip
     assert {table.ref.name for table in SPEC.tables if len(table.allow) > 1} == writable
-    held = rows(provisioned.admin, """
+    held = rows(
+        provisioned.admin,
+        """
         SELECT DISTINCT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^(pg_|information_schema)' AND (
           has_table_privilege('nl_conversation', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
-          OR has_any_column_privilege('nl_conversation', c.oid, 'INSERT, UPDATE, REFERENCES'))""")
+          OR has_any_column_privilege('nl_conversation', c.oid, 'INSERT, UPDATE, REFERENCES'))""",
+    )
     assert {name for (name,) in held} == writable
-    whole = rows(provisioned.admin, """
+    whole = rows(
+        provisioned.admin,
+        """
         SELECT c.relname FROM pg_class c, aclexplode(c.relacl) a
-        WHERE a.grantee = 'nl_conversation'::regrole AND c.relkind <> 'S' AND a.privilege_type <> 'DELETE'""")
+        WHERE a.grantee = 'nl_conversation'::regrole AND c.relkind <> 'S' AND a.privilege_type <> 'DELETE'""",
+    )
     assert whole == []
 
 
-@pytest.mark.parametrize("command", ["INSERT INTO k_integer VALUES (900, 2, 900)", "UPDATE k_integer SET number = -id WHERE organisation_id = 2",
-                                     "UPDATE k_integer SET organisation_id = 2", "DELETE FROM k_integer WHERE organisation_id = 2"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "INSERT INTO k_integer VALUES (900, 2, 900)",
+        "UPDATE k_integer SET number = -id WHERE organisation_id = 2",
+        "UPDATE k_integer SET organisation_id = 2",
+        "DELETE FROM k_integer WHERE organisation_id = 2",
+    ],
+)
 def test_restrictive_policies_stop_writes_that_others_permit_and_grant(own: Case, command: str) -> None:
     """Somebody else's permissive policy and a grant of everything: still nothing of another tenant is written."""
-    own.admin.execute("CREATE POLICY generous ON k_integer USING (true) WITH CHECK (true); GRANT ALL ON k_integer TO nl_conversation")
+    own.admin.execute(
+        "CREATE POLICY generous ON k_integer USING (true) WITH CHECK (true); GRANT ALL ON k_integer TO nl_conversation"
+    )
     with own.conversation(CONTEXTS[0]) as talker:
         assert _touched(talker, command) == 0
     # Without them it would be written: the test can fail.
@@ -177,7 +192,9 @@ def test_explicit_values_for_what_postgres_fills_are_refused_but_it_is_filled(pr
     with provisioned.conversation(CONTEXTS[0]) as talker:
         first = talker.execute("INSERT INTO w_items (order_id) VALUES (3) RETURNING id").fetchone()
         second = talker.execute("INSERT INTO w_items (order_id) VALUES (3) RETURNING id").fetchone()
-        assert first and second and second[0] > first[0]
+        assert first
+        assert second
+        assert second[0] > first[0]
         for statement in ("SELECT last_value FROM w_items_id_seq", "SELECT setval('w_items_id_seq', 1)"):
             with pytest.raises(DENIED), talker.transaction():
                 talker.execute(statement.encode())

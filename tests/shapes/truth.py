@@ -41,10 +41,12 @@ def parameters(context: Context) -> dict[str, object]:
 _ORG: LiteralString = "organisation_id = %(organisationId)s::integer"
 _ORDERS: LiteralString = "SELECT o.id FROM p_orders o WHERE o.organisation_id = %(organisationId)s::integer"
 _ITEMS: LiteralString = (
-    "SELECT i.id FROM p_items i JOIN p_orders o ON o.id = i.order_id WHERE o.organisation_id = %(organisationId)s::integer"
+    "SELECT i.id FROM p_items i JOIN p_orders o ON o.id = i.order_id"
+    " WHERE o.organisation_id = %(organisationId)s::integer"
 )
 _SELF: LiteralString = (
-    "WITH RECURSIVE seen AS (SELECT id FROM p_self WHERE parent_id IS NULL AND organisation_id = %(organisationId)s::integer"
+    "WITH RECURSIVE seen AS (SELECT id FROM p_self WHERE parent_id IS NULL"
+    " AND organisation_id = %(organisationId)s::integer"
     " UNION SELECT c.id FROM p_self c JOIN seen s ON c.parent_id = s.id"
     " WHERE c.organisation_id = %(organisationId)s::integer) "
 )
@@ -55,7 +57,10 @@ _OWN_OR_SHARED: LiteralString = "organisation_id IS NULL OR organisation_id = %(
 
 # table: (columns that tell its rows apart, what the owner computes)
 TRUTH: Mapping[LiteralString, tuple[LiteralString, LiteralString]] = {
-    "organisations": ("id", "SELECT id FROM organisations WHERE id = %(organisationId)s::integer AND account_id = %(accountId)s::uuid"),
+    "organisations": (
+        "id",
+        "SELECT id FROM organisations WHERE id = %(organisationId)s::integer AND account_id = %(accountId)s::uuid",
+    ),
     "k_integer": ("id", f"SELECT id FROM k_integer WHERE {_ORG}"),
     "k_smallint": ("id", f"SELECT id FROM k_smallint WHERE {_ORG}"),
     "k_bigint": ("id", f"SELECT id FROM k_bigint WHERE {_ORG}"),
@@ -69,20 +74,26 @@ TRUTH: Mapping[LiteralString, tuple[LiteralString, LiteralString]] = {
     "k_domain_text": ("id", "SELECT id FROM k_domain_text WHERE user_id = %(userId)s"),
     "k_uuid_as_text": ("id", "SELECT id FROM k_uuid_as_text WHERE account_id = %(accountId)s"),
     "k_generated": ("id", "SELECT id FROM k_generated WHERE document ->> 'organisation' = %(organisationId)s::text"),
-    "k_array": ("id", "SELECT DISTINCT a.id FROM k_array a, unnest(organisation_ids) o WHERE o = %(organisationId)s::integer"),
+    "k_array": (
+        "id",
+        "SELECT DISTINCT a.id FROM k_array a, unnest(organisation_ids) o WHERE o = %(organisationId)s::integer",
+    ),
     "k_array_bigint": (
-        "id", "SELECT DISTINCT a.id FROM k_array_bigint a, unnest(organisation_ids) o WHERE o = %(organisationId)s::bigint"
+        "id",
+        "SELECT DISTINCT a.id FROM k_array_bigint a, unnest(organisation_ids) o WHERE o = %(organisationId)s::bigint",
     ),
     "k_array_varchar": ("id", "SELECT DISTINCT a.id FROM k_array_varchar a, unnest(user_ids) u WHERE u = %(userId)s"),
     "k_overlap": (
-        "id", "SELECT DISTINCT a.id FROM k_overlap a, unnest(project_ids) p JOIN unnest(%(projectIds)s::bigint[]) c ON c = p"
+        "id",
+        "SELECT DISTINCT a.id FROM k_overlap a, unnest(project_ids) p JOIN unnest(%(projectIds)s::bigint[]) c ON c = p",
     ),
     "k_camel": ("id", 'SELECT id FROM k_camel WHERE "tenantId" = %(organisationId)s::integer'),
     "k_snake": ("id", "SELECT id FROM k_snake WHERE tenant_id = %(organisationId)s::integer"),
     "teams": ("id", _TEAMS),
     "k_three": (
         "id",
-        "SELECT k.id FROM k_three k JOIN teams t ON t.id = k.team_id WHERE coalesce(k.organisation_id, t.organisation_id)"
+        "SELECT k.id FROM k_three k JOIN teams t ON t.id = k.team_id"
+        " WHERE coalesce(k.organisation_id, t.organisation_id)"
         " = %(organisationId)s::integer AND (t.id = %(teamId)s::integer OR k.user_id = %(userId)s)",
     ),
     "k_either": (
@@ -91,25 +102,33 @@ TRUTH: Mapping[LiteralString, tuple[LiteralString, LiteralString]] = {
         " UNION SELECT k.id FROM k_either k JOIN unnest(%(namespaceIds)s::integer[]) n ON n = k.namespace_id",
     ),
     "s_null": ("id", f"SELECT id FROM s_null WHERE {_OWN_OR_SHARED}"),
-    "s_null_child": ("id", f"SELECT c.id FROM s_null_child c JOIN s_null p ON p.id = c.parent_id WHERE {_OWN_OR_SHARED}"),
+    "s_null_child": (
+        "id",
+        f"SELECT c.id FROM s_null_child c JOIN s_null p ON p.id = c.parent_id WHERE {_OWN_OR_SHARED}",
+    ),
     "s_null_grandchild": (
         "id",
-        "SELECT g.id FROM s_null_grandchild g JOIN s_null_child c ON c.id = g.child_id JOIN s_null p ON p.id = c.parent_id"
+        "SELECT g.id FROM s_null_grandchild g JOIN s_null_child c ON c.id = g.child_id"
+        " JOIN s_null p ON p.id = c.parent_id"
         f" WHERE {_OWN_OR_SHARED}",
     ),
     "s_sentinel": ("id", f"SELECT id FROM s_sentinel WHERE organisation_id = 0 OR {_ORG}"),
     "s_sentinel_child": (
-        "id", f"SELECT c.id FROM s_sentinel_child c JOIN s_sentinel p ON p.id = c.parent_id WHERE organisation_id = 0 OR {_ORG}"
+        "id",
+        "SELECT c.id FROM s_sentinel_child c JOIN s_sentinel p ON p.id = c.parent_id"
+        f" WHERE organisation_id = 0 OR {_ORG}",
     ),
     '"Order"': ('"Id"', 'SELECT "Id" FROM "Order" WHERE "organisation Id" = %(organisationId)s::integer'),
     '"select"': ('"from"', 'SELECT "from" FROM "select" WHERE "user" = %(organisationId)s::integer'),
     '"qu""ote"': ('"i\'d"', 'SELECT "i\'d" FROM "qu""ote" WHERE "or""g" = %(organisationId)s::integer'),
     '"dot.ted"': ('"a.b"', 'SELECT "a.b" FROM "dot.ted" WHERE "c.d" = %(organisationId)s::integer'),
     '"Odd. schema"."sp ace"': (
-        '" id"', 'SELECT " id" FROM "Odd. schema"."sp ace" WHERE "org id " = %(organisationId)s::integer'
+        '" id"',
+        'SELECT " id" FROM "Odd. schema"."sp ace" WHERE "org id " = %(organisationId)s::integer',
     ),
     '"Odd. schema"."ünï☃"': (
-        '"größe"', 'SELECT "größe" FROM "Odd. schema"."ünï☃" WHERE "组织" = %(organisationId)s::integer'
+        '"größe"',
+        'SELECT "größe" FROM "Odd. schema"."ünï☃" WHERE "组织" = %(organisationId)s::integer',
     ),
     _ODD_LINE: ('"i\nd"', f'SELECT "i\nd" FROM {_ODD_LINE} WHERE "o\nrg" = %(organisationId)s::integer'),
     '"Odd. schema"."Line.Item"': (
@@ -122,34 +141,56 @@ TRUTH: Mapping[LiteralString, tuple[LiteralString, LiteralString]] = {
     "p_orders": ("id", _ORDERS),
     "p_items": ("id", _ITEMS),
     "p_notes": ("id", f"SELECT n.id FROM p_notes n JOIN ({_ITEMS}) i ON i.id = n.item_id"),
-    "p_marks": ("id", f"SELECT m.id FROM p_marks m JOIN p_notes n ON n.id = m.note_id JOIN ({_ITEMS}) i ON i.id = n.item_id"),
+    "p_marks": (
+        "id",
+        f"SELECT m.id FROM p_marks m JOIN p_notes n ON n.id = m.note_id JOIN ({_ITEMS}) i ON i.id = n.item_id",
+    ),
     "p_pings": (
         "id",
         "SELECT p.id FROM p_pings p JOIN p_marks m ON m.id = p.mark_id JOIN p_notes n ON n.id = m.note_id"
         f" JOIN ({_ITEMS}) i ON i.id = n.item_id",
     ),
     "p_readings": ("id, at", f"SELECT id, at FROM p_readings WHERE {_ORG}"),
-    "p_values": ("id", f"SELECT v.id FROM p_values v JOIN p_readings r ON r.id = v.reading_id AND r.at = v.reading_at WHERE {_ORG}"),
+    "p_values": (
+        "id",
+        f"SELECT v.id FROM p_values v JOIN p_readings r ON r.id = v.reading_id AND r.at = v.reading_at WHERE {_ORG}",
+    ),
     "p_envelopes": ("id", f"SELECT id FROM p_envelopes WHERE {_ORG}"),
     "p_document_meta": (
-        "id", f"SELECT DISTINCT d.id FROM p_document_meta d JOIN p_envelopes e ON e.document_meta_id = d.id WHERE {_ORG}"
+        "id",
+        f"SELECT DISTINCT d.id FROM p_document_meta d JOIN p_envelopes e ON e.document_meta_id = d.id WHERE {_ORG}",
     ),
     "p_tags": ("id", f"SELECT id FROM p_tags WHERE {_ORG}"),
     "p_order_tags": (
         "order_id, tag_id",
-        "SELECT j.order_id, j.tag_id FROM p_order_tags j JOIN p_orders o ON o.id = j.order_id JOIN p_tags t ON t.id = j.tag_id"
+        "SELECT j.order_id, j.tag_id FROM p_order_tags j JOIN p_orders o ON o.id = j.order_id"
+        " JOIN p_tags t ON t.id = j.tag_id"
         " WHERE o.organisation_id = %(organisationId)s::integer AND t.organisation_id = %(organisationId)s::integer",
     ),
     "p_order_tags_filtered": (
-        "id", f"SELECT f.id FROM p_order_tags_filtered f JOIN ({_ORDERS}) o ON o.id = f.order_id WHERE f.user_id = %(userId)s"
+        "id",
+        f"SELECT f.id FROM p_order_tags_filtered f JOIN ({_ORDERS}) o ON o.id = f.order_id"
+        " WHERE f.user_id = %(userId)s",
     ),
     "p_text_ids": ("id", f"SELECT id FROM p_text_ids WHERE {_ORG}"),
-    "p_bigint_to_text": ("id", f"SELECT c.id FROM p_bigint_to_text c JOIN p_text_ids p ON p.id = c.parent_id::text WHERE {_ORG}"),
+    "p_bigint_to_text": (
+        "id",
+        f"SELECT c.id FROM p_bigint_to_text c JOIN p_text_ids p ON p.id = c.parent_id::text WHERE {_ORG}",
+    ),
     "p_bigint_ids": ("id", f"SELECT id FROM p_bigint_ids WHERE {_ORG}"),
-    "p_integer_to_bigint": ("id", f"SELECT c.id FROM p_integer_to_bigint c JOIN p_bigint_ids p ON p.id = c.parent_id WHERE {_ORG}"),
-    "p_text_to_bigint": ("id", f"SELECT c.id FROM p_text_to_bigint c JOIN p_bigint_ids p ON p.id::text = c.parent_id WHERE {_ORG}"),
+    "p_integer_to_bigint": (
+        "id",
+        f"SELECT c.id FROM p_integer_to_bigint c JOIN p_bigint_ids p ON p.id = c.parent_id WHERE {_ORG}",
+    ),
+    "p_text_to_bigint": (
+        "id",
+        f"SELECT c.id FROM p_text_to_bigint c JOIN p_bigint_ids p ON p.id::text = c.parent_id WHERE {_ORG}",
+    ),
     "p_uuid_ids": ("id", f"SELECT id FROM p_uuid_ids WHERE {_ORG}"),
-    "p_text_to_uuid": ("id", f"SELECT c.id FROM p_text_to_uuid c JOIN p_uuid_ids p ON p.id::text = c.parent_id WHERE {_ORG}"),
+    "p_text_to_uuid": (
+        "id",
+        f"SELECT c.id FROM p_text_to_uuid c JOIN p_uuid_ids p ON p.id::text = c.parent_id WHERE {_ORG}",
+    ),
     "p_self": ("id", f"{_SELF} SELECT id FROM seen"),
     "p_self_child": ("id", f"{_SELF} SELECT c.id FROM p_self_child c JOIN seen s ON s.id = c.self_id"),
     "h_uses": ("id", f"SELECT u.id FROM h_uses u JOIN h_secrets s ON s.id = u.secret_id WHERE {_OWN_OR_SHARED}"),
@@ -166,7 +207,8 @@ TRUTH: Mapping[LiteralString, tuple[LiteralString, LiteralString]] = {
     "f_attachments": (
         "id",
         f"SELECT a.id FROM f_attachments a JOIN p_orders o ON o.id = a.item_id AND a.item_type = 'Order' WHERE {_ORG}"
-        " UNION SELECT a.id FROM f_attachments a JOIN billing.invoices i ON i.id = a.item_id AND a.item_type = 'Invoice'"
+        " UNION SELECT a.id FROM f_attachments a"
+        " JOIN billing.invoices i ON i.id = a.item_id AND a.item_type = 'Invoice'"
         f" WHERE {_ORG}",
     ),
     "f_attachment_reads": (
@@ -182,7 +224,10 @@ TRUTH: Mapping[LiteralString, tuple[LiteralString, LiteralString]] = {
     "w_items": ("id", f"SELECT w.id FROM w_items w JOIN ({_ORDERS}) o ON o.id = w.order_id"),
     "w_folders": ("id", f"{_FOLDERS} SELECT id FROM seen"),
     "r_events": ("id", f"SELECT id FROM r_events WHERE {_ORG}"),
-    "r_event_tags": ("id", f"SELECT t.id FROM r_event_tags t JOIN r_events e ON e.id = t.event_id AND e.at = t.event_at WHERE {_ORG}"),
+    "r_event_tags": (
+        "id",
+        f"SELECT t.id FROM r_event_tags t JOIN r_events e ON e.id = t.event_id AND e.at = t.event_at WHERE {_ORG}",
+    ),
     "r_animals": ("id", f"SELECT id FROM r_animals WHERE {_ORG}"),
     "r_animal_visits": (
         "id",
@@ -201,7 +246,10 @@ TRUTH: Mapping[LiteralString, tuple[LiteralString, LiteralString]] = {
         " WHERE o.organisation_id = %(organisationId)s::integer GROUP BY 1",
     ),
     "v_already": ("id", f"SELECT id FROM p_tags WHERE {_ORG}"),
-    '"v Odd.view"': ('"I""d"', 'SELECT " id" FROM "Odd. schema"."sp ace" WHERE "org id " = %(organisationId)s::integer'),
+    '"v Odd.view"': (
+        '"I""d"',
+        'SELECT " id" FROM "Odd. schema"."sp ace" WHERE "org id " = %(organisationId)s::integer',
+    ),
 }
 
 # Relations that a conversation may not read at all, whatever its context.
