@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from rlsgen.catalog.model import (
     Column,
     DefaultPrivilege,
     Dependency,
+    DerivedStatistics,
     Function,
     Grant,
     Index,
@@ -95,6 +96,7 @@ def assemble(rows: Mapping[str, Rows], server_version: int) -> Catalog:
         )),
         default_privileges=_default_privileges(rows["default_privileges"], roles),
         dependencies=_dependencies(rows["dependencies"], names, relations),
+        derived_statistics=tuple(_derived_statistics(rows["derived_statistics"], names, columns)),
         publications=_publications(rows["publications"], names),
         subscriptions=tuple(
             (name, roles[owner], tuple(sorted(names[oid] for oid in tables if oid in names)))
@@ -224,6 +226,15 @@ def _indexes(rows: Rows, columns: Mapping[int, list[Column]]) -> dict[int, list[
     return found
 
 
+def _derived_statistics(
+    rows: Rows, names: Mapping[int, Name], columns: Mapping[int, list[Column]]
+) -> Iterator[DerivedStatistics]:
+    for relation, number, kind, schema, name in rows:
+        column = next((each.name for each in columns.get(relation, ()) if each.number == number), None)
+        if column is not None:
+            yield DerivedStatistics(names[relation], column, kind, Name(schema, name))
+
+
 def _inheritance(rows: Rows, names: Mapping[int, Name]) -> tuple[dict[int, list[Name]], dict[int, list[Name]]]:
     """Parents and children by relation. The inheritance of indexes and of temporary tables is left out."""
     parents: dict[int, list[Name]] = defaultdict(list)
@@ -321,6 +332,7 @@ def _publications(rows: Rows, names: Mapping[int, Name]) -> dict[str, tuple[Name
 
 def _ledger(rows: Rows) -> tuple[LedgerEntry, ...]:
     return tuple(
-        LedgerEntry(kind, Name(schema, relation), name, source, live, json.loads(before) if before not in (None, "{}") else {})
+        # Most rows have nothing to say of the time before.
+        LedgerEntry(kind, Name(schema, relation), name, source, live, {} if before == "{}" else json.loads(before))
         for kind, schema, relation, name, source, live, before in rows
     )

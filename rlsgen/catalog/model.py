@@ -62,6 +62,16 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
+class DerivedStatistics:
+    """Statistics that a column's values went into and that are not the column's own."""
+
+    relation: Name
+    column: str
+    kind: Literal["index", "statistics"]  # an index on an expression; a statistics object
+    name: Name
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A row security policy; expressions as pg_get_expr shows them under search_path = pg_catalog."""
 
@@ -227,6 +237,7 @@ class Catalog:
     memberships: tuple[Membership, ...]
     default_privileges: tuple[DefaultPrivilege, ...]
     dependencies: tuple[Dependency, ...]  # of the conversation role that was asked for
+    derived_statistics: tuple[DerivedStatistics, ...]
     publications: Mapping[
         str, tuple[Name, ...]
     ]  # publication: tables; an empty tuple is FOR ALL TABLES, none is left out

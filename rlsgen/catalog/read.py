@@ -23,8 +23,8 @@ Connection = psycopg.Connection[Any]
 _BEGIN = b"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _ALWAYS = (
     "server", "roles", "memberships", "schemas", "acls", "default_privileges", "relations", "types", "columns",
-    "not_validated", "defaults", "statistics", "indexes", "policies", "inheritance", "views", "functions",
-    "dependencies", "publications", "subscriptions",
+    "not_validated", "defaults", "statistics", "derived_statistics", "indexes", "policies", "inheritance", "views",
+    "functions", "dependencies", "publications", "subscriptions",
 )  # fmt: skip
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from rlsgen.catalog.model import Catalog, LedgerEntry, Relation
 from rlsgen.errors import ServerError, SpecError
 from rlsgen.identifiers import Name, Sql, display, dollar_quoted, fill, literal
-from rlsgen.provision.diff import FOUNDATION
 from rlsgen.provision.expression import relation_names
+from rlsgen.provision.foundation import FOUNDATION
 from rlsgen.provision.grants import assert_privileges, held_on, privilege_steps
 from rlsgen.provision.kept import kept_grants, kept_privileges
 from rlsgen.provision.ledger import Ledger

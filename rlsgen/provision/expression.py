@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,6 +11,7 @@ import postgast
 from google.protobuf.message import DecodeError, Message
 from postgast import pg_query_pb2 as pb
 
+from rlsgen.catalog.model import Relation
 from rlsgen.errors import RlsgenError
 from rlsgen.identifiers import Name, Sql, fill
 from rlsgen.spec.filters import expression
@@ -142,6 +143,34 @@ class Rewriter:
         visible.range_subselect.alias.aliasname = alias
         visible.range_subselect.alias.colnames.extend(columns)
         node.CopyFrom(visible)
+
+
+class Rewriting:
+    """Rewrites the filters of many relations; those that come out alike are rewritten once."""
+
+    def __init__(
+        self,
+        fields: Iterable[ContextField],
+        accessor: Callable[[ContextField], Sql],
+        resolve: Callable[[str | None, str], Name],
+    ) -> None:
+        self._fields = {field.name.lower(): field for field in fields}
+        self._accessor = accessor
+        self._resolve = resolve
+        self._rewritten: dict[tuple[object, ...], Sql] = {}
+
+    def of(self, relation: Relation, text: FilterText, inline: Callable[[Name], Sql] | None = None) -> Sql:
+        """A filter of this relation as an SQL expression; `inline` as for `Rewriter.rewrite`, always the same."""
+        names = column_names(text)
+        types = {column.name: column.base for column in relation.columns if column.name in names}
+        elements = {c.name: c.element for c in relation.columns if c.element and c.name in names}
+        plain = not text.relations and "." not in text.text.replace("userContext.", "")
+        place = None if plain else relation.name
+        key = (text.text, tuple(types.items()), tuple(elements.items()), place, inline is None)
+        if key not in self._rewritten:
+            scope = Scope(relation.name, types, elements, self._resolve)
+            self._rewritten[key] = Rewriter(scope, self._fields, self._accessor).rewrite(text, inline=inline)
+        return self._rewritten[key]
 
 
 def column_names(filter_text: FilterText) -> frozenset[str]:

@@ -65,6 +65,30 @@ class Onlookers:
         grantees |= {"pg_write_all_data"} if privileges - _READ else set()
         return self._who(frozenset(grantees), relation.owner)
 
+    def of_keys(self) -> list[Warned]:
+        """Unrestricted roles that can dump the whole database today: rlsgen's keys are not for them to read."""
+        catalog = self._catalog
+        dumped = [each for each in catalog.relations.values() if each.kind in ("table", "partitioned", "sequence")]
+        owners = self.closures.get(catalog.current_user, frozenset())
+        dumpers = [
+            role
+            for role in self._resolved.spec.unrestricted
+            if role in catalog.roles
+            and not catalog.roles[role].superuser
+            and role not in owners
+            and catalog.current_user not in self.closures[role]
+            and dumped
+            and all(role in self.users_of(relation, _READ) for relation in dumped)
+        ]
+        return [
+            Warned(
+                Hazard.DUMP,
+                f"role {display(role)} can dump the whole database today, and may not read rlsgen's keys",
+                "pg_dump --exclude-schema=rlsgen --exclude-schema=rlsgen_private, or let the owner dump",
+            )
+            for role in dumpers
+        ]
+
     def of_uncovering(
         self, table: Table, before: Collection[str], covered: tuple[str, ...], *, force: bool
     ) -> list[Warned]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -10,12 +10,13 @@ from psycopg import pq
 
 from rlsgen.catalog.connect import driver_errors
 from rlsgen.errors import Position, Problem, ServerError
-from rlsgen.identifiers import Name, Sql, fill
-from rlsgen.provision.expression import Rewriter, Scope, type_sql
+from rlsgen.identifiers import Name, Sql, fill, join
+from rlsgen.provision.expression import Rewriting, type_sql
 from rlsgen.provision.resolve import Resolved, Table, find, suggestion
 from rlsgen.spec.model import ContextField, FilterText, RelationRef
 
 Connection = psycopg.Connection[Any]
+TOGETHER = 100  # filters in one query, each of which locks its table as reading it would
 _UNDEFINED_COLUMN, _AMBIGUOUS_COLUMN = "42703", "42702"
 
 _FUNCTIONS = """
@@ -43,9 +44,9 @@ def judge(connection: Connection, resolved: Resolved, tables: Iterable[Table], s
         connection.execute(fill("SET search_path = {}", search_path), prepare=False)
     try:
         judgement = _Judgement(connection, resolved)
-        for table, text in checked:
-            if id(text) not in told:
-                problems += judgement.of(table, text)
+        asked = [(table, text) for table, text in checked if id(text) not in told]
+        for start in range(0, len(asked), TOGETHER):
+            problems += judgement.of_all(asked[start : start + TOGETHER])
     finally:
         with driver_errors("check the filters"):
             connection.execute("RESET search_path", prepare=False)
@@ -61,13 +62,18 @@ class _Judgement:
         self._connection = connection
         self._resolved = resolved
         self._fields = {field.name.lower(): field for field in resolved.spec.context}
+        self._rewriting = Rewriting(resolved.spec.context, _null_of, resolved.name_of)
+
+    def of_all(self, filters: Sequence[tuple[Table, FilterText]]) -> Iterator[Problem]:
+        """Asked about in one query; one by one, if the server has something against that."""
+        queries = [_query(table, self._rewriting.of(table.relation, text)) for table, text in filters]
+        if self._prepare(join("\nUNION ALL\n", queries)) is not None:
+            for table, text in filters:
+                yield from self.of(table, text)
 
     def of(self, table: Table, text: FilterText) -> Iterator[Problem]:
-        types = {column.name: column.base for column in table.relation.columns}
-        elements = {column.name: column.element for column in table.relation.columns if column.element}
-        scope = Scope(table.name, types, elements, self._resolved.name_of)
-        expression = Rewriter(scope, self._fields, _null_of).rewrite(text)
-        refused = self._prepare(fill("SELECT 1 FROM {} WHERE {}", table.name.sql, expression))
+        expression = self._rewriting.of(table.relation, text)
+        refused = self._prepare(_query(table, expression))
         if refused is None:
             return
         column, message = self._column(table, text, refused)
@@ -116,6 +122,10 @@ class _Judgement:
             return text.position(len(text.text) - len(text.text.lstrip()))
         offset = int(again["position"]) - 1 - len(head)
         return text.position(places[offset] if 0 <= offset < len(places) else 0)
+
+
+def _query(table: Table, condition: Sql) -> Sql:
+    return fill("SELECT 1 FROM {} WHERE {}", table.name.sql, condition)
 
 
 def _null_of(field: ContextField) -> Sql:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from rlsgen.identifiers import Name, Sql, fill, identifier, join
-from rlsgen.provision.expression import Rewriter, Scope, column_names, type_sql
+from rlsgen.provision.expression import Rewriting, column_names, type_sql
 from rlsgen.provision.functions import Accessor, DesiredFunction
 from rlsgen.provision.resolve import Path, Resolved, Table
 from rlsgen.spec.model import ContextField
@@ -29,8 +29,7 @@ class Predicates:
     def __init__(self, resolved: Resolved, accessors: Mapping[str, Accessor]) -> None:
         self._resolved = resolved
         self._accessors = accessors
-        self._fields = {field.name.lower(): field for field in resolved.spec.context}
-        self._rewritten: dict[tuple[object, ...], Sql] = {}
+        self._rewriting = Rewriting(resolved.spec.context, self._call, resolved.name_of)
         self._policies: dict[tuple[Name, Mode], Sql] = {}
         self.functions: dict[Name, DesiredFunction] = {}
         self.definer_reads: set[Name] = set()
@@ -59,16 +58,7 @@ class Predicates:
             text = table.spec.check
         if text is None:
             return []
-        names = column_names(text)
-        types = {column.name: column.base for column in table.relation.columns if column.name in names}
-        elements = {c.name: c.element for c in table.relation.columns if c.element and c.name in names}
-        plain = not text.relations and "." not in text.text.replace("userContext.", "")
-        key = (text.text, tuple(types.items()), tuple(elements.items()), None if plain else table.name, inline)
-        if key not in self._rewritten:
-            scope = Scope(table.name, types, elements, self._resolved.name_of)
-            rewriter = Rewriter(scope, self._fields, self._call)
-            self._rewritten[key] = rewriter.rewrite(text, inline=self._visible_rows if inline else None)
-        return [self._rewritten[key]]
+        return [self._rewriting.of(table.relation, text, self._visible_rows if inline else None)]
 
     def _call(self, field: ContextField) -> Sql:
         return fill("{}()", Name("rlsgen", self._accessors[field.name].function).sql)

@@ -13,6 +13,8 @@ from rlsgen.identifiers import Name, display
 from rlsgen.spec.model import FilterText, RelationRef, Spec, TableSpec, Through, ViewSpec
 
 OWN_SCHEMAS = ("rlsgen", "rlsgen_private")
+SIMILAR_SOUGHT = 20
+"""Missing relations for which a similar name is sought: among 5,000 that takes a tenth of a second for each."""
 _NUMBERS = frozenset({"smallint", "integer", "bigint", "numeric"})
 _TEXTS = frozenset({"text", "character varying", "bpchar", "name"})
 _TIMES = frozenset({"date", "timestamp without time zone", "timestamp with time zone"})
@@ -105,6 +107,7 @@ class Resolver:
         self._spec = spec
         self._catalog = catalog
         self._problems: list[Problem] = []
+        self._missed = 0
         self._parents: dict[Name, dict[Name, Position]] = {}
 
     def resolve(self) -> tuple[Resolved, list[Problem]]:
@@ -139,8 +142,12 @@ class Resolver:
     def _missing(self, what: str, ref: RelationRef, position: Position) -> None:
         shown = f"{display(ref.schema)}.{display(ref.name)}" if ref.schema else display(ref.name)
         where = "" if ref.schema else f" in {', '.join(map(display, self._spec.schemas))}"
-        here = [each.name for each in self._catalog.relations if each.schema in (ref.schema, *self._spec.schemas)]
-        self._problem(f"{what} {shown} does not exist{where}", position, suggestion(ref.name, here))
+        self._missed += 1
+        hint = "is this the database that the spec is for?"
+        if self._missed <= SIMILAR_SOUGHT:
+            here = [each.name for each in self._catalog.relations if each.schema in (ref.schema, *self._spec.schemas)]
+            hint = suggestion(ref.name, here)
+        self._problem(f"{what} {shown} does not exist{where}", position, hint)
 
     def _usable(self, table: TableSpec, relation: Relation) -> bool:
         message, hint = "", ""

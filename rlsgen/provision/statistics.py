@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 
-from rlsgen.catalog.model import Column, LedgerEntry, Relation
-from rlsgen.identifiers import Name, Sql, fill, identifier, literal
+from rlsgen.catalog.model import Column, DerivedStatistics, LedgerEntry, Relation
+from rlsgen.errors import Problem
+from rlsgen.identifiers import Name, Sql, display, fill, identifier, literal
 from rlsgen.provision.ledger import Ledger
 from rlsgen.provision.plan import Hazard, Step, Warned
 from rlsgen.provision.resolve import Resolved, Table
@@ -23,6 +25,35 @@ def statistics_steps(table: Table, resolved: Resolved, ledger: Ledger, record: R
                 yield from _clear(relation, column, resolved, record, top=relation is table.relation)
             elif entry is not None and column.name not in table.spec.private:
                 yield give_back(relation.name, column.name, entry)
+
+
+def statistics_problems(resolved: Resolved) -> Iterator[Problem]:
+    """Indexes on expressions and statistics objects over private columns: they keep the values that the column must not.
+
+    Their statistics belong to somebody's plans, and before 18 only making them anew clears them: nothing to do unasked.
+    """
+    derived: defaultdict[tuple[Name, str], list[DerivedStatistics]] = defaultdict(list)
+    for each in resolved.catalog.derived_statistics:
+        derived[each.relation, each.column].append(each)
+    for table in resolved.tables.values():
+        for column in table.spec.private:
+            for relation in family(table.relation, resolved):
+                for each in derived[relation.name, column]:
+                    kind = "an index on an expression" if each.kind == "index" else "a statistics object"
+                    yield Problem(
+                        f"private column {display(column)} of {relation.name}: {each.name}, {kind}, keeps statistics of it",
+                        table.spec.column_positions.get(column, table.spec.position),
+                        _remedy(each),
+                    )
+
+
+def _remedy(derived: DerivedStatistics) -> str:
+    if derived.kind == "statistics":
+        return f"DROP STATISTICS {derived.name.sql}"
+    return (
+        f"drop it and make it again, and before the next ANALYZE: ALTER INDEX {derived.name.sql}"
+        " ALTER COLUMN 1 SET STATISTICS 0 (1: the place of the expression in it)"
+    )
 
 
 def family(relation: Relation, resolved: Resolved) -> Iterator[Relation]:

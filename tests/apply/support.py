@@ -31,7 +31,8 @@ RELATIONS = (
     "organisations", "orders", "order_items", "notes", "folders", "events", "events_2024", "events_2024_0",
     "events_2024_1", "events_2025", "countries", "secrets", "order_totals",
 )  # fmt: skip
-ALLOWED = ("PUBLIC_REVOKE", "PLANNER_STATISTICS")  # what the company's own spec needs: TEMP of PUBLIC, a private column
+# What the company's own spec needs: TEMP of PUBLIC, a private column, keys that its application cannot dump.
+ALLOWED = ("PUBLIC_REVOKE", "PLANNER_STATISTICS", "DUMP")
 CONTEXT = {"organisationId": 1, "userId": "user_1"}
 BY_ORGANISATION = "organisation_id = userContext.organisationId"
 QUICK = Patience(lock_timeout=0.1, attempts=3, first_pause=0.01, longest_pause=0.05)

@@ -153,7 +153,7 @@ def test_json(site: Database, files: dict[str, Path]) -> None:
         assert (change["action"], change["object"], change["reverse"]) == (step.action, step.object, step.reverse)
         assert [each["hazard"] for each in change["hazards"]] == [each.hazard for each in step.hazards]
     hazards = {hazard["hazard"] for change in shown["changes"] for hazard in change["hazards"]}
-    assert hazards == {"PUBLIC_REVOKE", "PLANNER_STATISTICS"}
+    assert hazards == {"PUBLIC_REVOKE", "PLANNER_STATISTICS", "DUMP"}
     provision(site)
     done = run("plan", "--spec", str(files["company"]), "--format", "json", dsn=site.dsn())
     assert (done.returncode, json.loads(done.stdout)["changes"]) == (0, [])

@@ -6,7 +6,7 @@ import pytest
 
 from rlsgen.catalog.model import Catalog, DefaultPrivilege, Function, Grant, Membership
 from rlsgen.identifiers import Name
-from tests.catalog.shapes import HOSTILE, HOSTILE_COLUMN, HOSTILE_POLICY, Shapes
+from tests.catalog.shapes import HOSTILE, Shapes
 
 
 def function(catalog: Catalog, schema: str, name: str) -> Function:
@@ -134,8 +134,8 @@ def test_dependencies_of_the_conversation_role(catalog: Catalog, shapes: Shapes)
 def test_as_many_dependencies_as_postgres_counts(catalog: Catalog, shapes: Shapes) -> None:
     """Together with those that relations, columns and policies have themselves: nothing is overlooked."""
     relations = [each for each in catalog.relations.values() if each.owner != shapes.conversation]
-    granting = [*relations, *(column for each in relations for column in each.columns)]
-    granted = sum(any(shapes.conversation in (g.grantee, g.grantor) for g in each.grants) for each in granting)
+    acls = [each.grants for each in relations] + [column.grants for each in relations for column in each.columns]
+    granted = sum(any(shapes.conversation in (grant.grantee, grant.grantor) for grant in acl) for acl in acls)
     named = sum(shapes.conversation in policy.roles for each in relations for policy in each.policies)
     assert granted > 5
     assert named > 1

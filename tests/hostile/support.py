@@ -15,6 +15,7 @@ from rlsgen.catalog.connect import open_connection
 from rlsgen.demo.shop import CONVERSATION
 from rlsgen.identifiers import Sql, fill, identifier
 from rlsgen.provision.apply import Outcome, apply, make_plan
+from rlsgen.provision.keys import create_key
 from rlsgen.provision.plan import Hazard, Plan
 from rlsgen.runtime.token import SigningKey, mint
 from rlsgen.spec.load import parse_spec
@@ -40,8 +41,8 @@ _EXTRA = """
 """
 
 
-def spec_text(**changes: str) -> str:
-    """The sample spec with the extra tables; `changes` replace a line that begins with their name, at any depth."""
+def spec_text() -> str:
+    """The sample spec with the extra tables."""
     head, tail = _POLICIES.read_text(encoding="utf-8").split("\nviews:", 1)
     return f"{head}\n{_EXTRA}\nviews:{tail}"
 
@@ -138,6 +139,23 @@ class Sandbox:
     key: SigningKey
     _before: dict[str, str] = field(default_factory=dict)
     _observer: psycopg.Connection[Any] | None = None
+
+    @classmethod
+    def unprovisioned(cls, database: Database, spec: Spec | None = None) -> Sandbox:
+        """A database that rlsgen has not seen yet; `make_key` comes after the first apply."""
+        return cls(database, spec or hostile_spec(), SigningKey("none", "none", b"\0" * 32))
+
+    def make_key(self) -> None:
+        with open_connection(self.database.dsn()) as owner:
+            self.key = create_key(owner)
+
+    @staticmethod
+    def spec_with(line: str, instead: str) -> Spec:
+        """The spec with one line of it changed."""
+        text = spec_text()
+        assert text.count(f"\n{line}") == 1
+        head, _, tail = text.partition(f"\n{line}")
+        return hostile_spec(f"{head}\n{instead}\n{tail.partition(chr(10))[2]}")
 
     def token(self, context: Context = ALDER) -> str:
         return mint(self.key, self.spec.context, context)

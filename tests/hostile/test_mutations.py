@@ -16,11 +16,12 @@ from tests.hostile.support import ALDER, ALL_TABLES, Context, Sandbox, Verdict, 
 _THEIRS = "CREATE POLICY theirs ON {0} USING (true) WITH CHECK (true)"
 _FORGE = "SET LOCAL app.organisation_id = '2'; SELECT name FROM products"
 _HELPER = "CREATE FUNCTION {} RETURNS SETOF text LANGUAGE sql SECURITY DEFINER AS 'SELECT name FROM public.products'"
-_YES = (
-    "CREATE FUNCTION yes(bytea, bytea) RETURNS boolean LANGUAGE sql AS 'SELECT true';"
-    " CREATE OPERATOR public.= (LEFTARG = bytea, RIGHTARG = bytea, FUNCTION = yes);"
-    " SET LOCAL search_path = public, pg_catalog; "
-)
+_YES = "".join(
+    f"CREATE FUNCTION yes({kind}, {kind}) RETURNS boolean LANGUAGE sql AS 'SELECT length($1::text) > 9';"
+    f" CREATE OPERATOR public.= (LEFTARG = {kind}, RIGHTARG = {kind}, FUNCTION = yes); "
+    for kind in ("bytea", "text", "bigint")
+)  # whatever the seals are compared as; short texts are not them
+_YES += "SET LOCAL search_path = public, pg_catalog; "
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ MUTATIONS = (
                         "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA rlsgen_private TO PUBLIC",
              "SELECT 'CANARY' || rlsgen_private.assert_true(true, '', '')"),
     # Rights that undo
-    Mutation("truncate", "GRANT TRUNCATE ON notes TO nl_conversation", "TRUNCATE notes CASCADE; COMMIT"),
+    Mutation("truncate", "GRANT TRUNCATE ON remarks TO nl_conversation", "TRUNCATE remarks; COMMIT"),
     Mutation("identity", "GRANT INSERT (id) ON notes TO nl_conversation",
              "INSERT INTO notes (id, user_id, title) SELECT id, 'user_1', 'CANARY' FROM generate_series(1, 100000) AS id"
              " ON CONFLICT DO NOTHING RETURNING title"),
@@ -151,7 +152,7 @@ MUTATIONS = (
 
 def adapted(sandbox: Sandbox, text: str) -> str:
     with sandbox.database.connect() as owner:
-        partition = owner.execute("SELECT max(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'events'::regclass")
+        partition = owner.execute("SELECT tableoid::regclass::text FROM events WHERE path = '/CANARY' LIMIT 1")
         path = owner.execute(
             "SELECT oid::regproc::text FROM pg_proc WHERE proname LIKE 'path\\_%' AND pg_get_function_identity_arguments(oid) = 'text'"
         )

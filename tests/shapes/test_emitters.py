@@ -80,7 +80,7 @@ def test_an_identifier_is_its_name(superuser: psycopg.Connection[Any], name: str
 
 @given(st.lists(st.tuples(NAMES, NAMES, st.lists(NAMES, min_size=1, max_size=3, unique=True)), min_size=2, max_size=4))
 @example([("public", "a", ["b", "c"]), ("public", "a", ["b_c"]), ("public", "a_b", ["c"])])
-@settings(BOUNDED, max_examples=100)
+@settings(BOUNDED, max_examples=50)
 def test_index_names_fit_and_differ(wanted: list[tuple[str, str, list[str]]]) -> None:
     made = {
         (schema, table, tuple(columns)): index_name(Name(schema, table), tuple(columns))
@@ -119,7 +119,7 @@ EXPRESSIONS = st.lists(st.one_of(st.none(), TEXTS), min_size=2, max_size=2)
 
 @given(EXPRESSIONS, EXPRESSIONS,
        st.lists(NAMES, min_size=1, max_size=2), st.lists(NAMES, min_size=1, max_size=2))  # fmt: skip
-@settings(BOUNDED, max_examples=100)
+@settings(BOUNDED, max_examples=50)
 def test_two_policies_never_give_one_text(
     one: list[str | None], two: list[str | None], mine: list[str], yours: list[str]
 ) -> None:
