@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import signal
 import sys
@@ -55,6 +56,7 @@ def run() -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a locale without "é" must not stop anything
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what it finds while it tidies up after Ctrl-C
     try:
         with driver_errors("go on"):
             code = app(prog_name="rlsgen", standalone_mode=False)

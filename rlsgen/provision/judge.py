@@ -13,6 +13,7 @@ from rlsgen.errors import Position, Problem, ServerError
 from rlsgen.identifiers import Name, Sql, fill, join
 from rlsgen.provision.expression import Rewriting, type_sql
 from rlsgen.provision.resolve import Resolved, Table, find, suggestion
+from rlsgen.provision.soundness import soundness_problems
 from rlsgen.spec.model import ContextField, FilterText, RelationRef
 
 Connection = psycopg.Connection[Any]
@@ -37,6 +38,8 @@ def judge(connection: Connection, resolved: Resolved, tables: Iterable[Table], s
         return []
     by_function = list(_function_problems(connection, resolved, checked))
     problems = [problem for _, problem in by_function]
+    fields = {field.name.lower(): field for field in resolved.spec.context}
+    problems += [problem for table, text in checked for problem in soundness_problems(table, text, fields)]
     # What has been told already, Postgres would say in other words.
     told = {id(text) for text, _ in by_function}
     told |= {id(text) for _, text in checked if any(not _known(resolved, ref) for ref in text.relations)}

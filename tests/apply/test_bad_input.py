@@ -317,7 +317,7 @@ def test_hazards(site: Database, tmp_path: Path) -> None:
     done = run("apply", "--spec", str(file), dsn=site.dsn())
     assert done.returncode == 4
     assert "PUBLIC_REVOKE" in done.stderr
-    assert "rlsgen apply --allow PLANNER_STATISTICS --allow PUBLIC_REVOKE" in done.stderr
+    assert "rlsgen apply --allow DUMP --allow PLANNER_STATISTICS --allow PUBLIC_REVOKE" in done.stderr
     unknown = run("apply", "--spec", str(file), "--allow", "NOSUCH", dsn=site.dsn())
     assert unknown.returncode == 2
     assert schema_of(site) == before
