@@ -34,6 +34,7 @@ from rlsgen.identifiers import Sql, fill, identifier
 
 APPLY_LIMIT, PLAN_LIMIT = 2.0, 1.5
 RLSGEN = (sys.executable, "-c", "from rlsgen.cli import main; main()")  # what the console script does
+START = (*RLSGEN, "--version")  # Python and everything that the command line imports, and nothing done
 TEMPLATE, TARGET = "bench_template", "bench"
 # VACUUM and ANALYZE are run by hand, so that no worker of the server takes part in one run and not in the next.
 SETTINGS = {**DISPOSABLE, "autovacuum": "off"}
@@ -57,10 +58,12 @@ class Case:
     limit: float
     ours: list[Run] = field(default_factory=list)
     theirs: list[Run] = field(default_factory=list)
+    start: list[Run] = field(default_factory=list)
 
     def document(self) -> dict[str, object]:
-        """What the JSON file says of it: seconds, milliseconds per table, megabytes."""
-        ours, theirs = (statistics.median(run.seconds for run in side) for side in (self.ours, self.theirs))
+        """What the JSON file says of it: seconds (`start` is part of `ours`), milliseconds per table, megabytes."""
+        sides = (self.ours, self.theirs, self.start)
+        ours, theirs, start = (statistics.median(run.seconds for run in side) for side in sides)
         return {
             "case": f"{self.name}, {self.tables} tables",
             "ours": round(ours, 4),
@@ -68,6 +71,7 @@ class Case:
             "ratio": round(ours / theirs, 3),
             "limit": self.limit,
             "tables": self.tables,
+            "start": round(start, 4),
             "ours_per_table": round(ours / self.tables * 1000, 3),
             "theirs_per_table": round(theirs / self.tables * 1000, 3),
             "ours_memory": max(run.memory for run in self.ours) // 1_000_000,
@@ -140,6 +144,7 @@ class Bench:
         for _ in range(repeat):
             self.fresh()
             case.ours.append(run(*RLSGEN, "apply", "--allow", "PUBLIC_REVOKE", *self._options))
+            case.start.append(run(*START))
             self.fresh()
             case.theirs.append(run(*psql))
         return case
@@ -150,6 +155,7 @@ class Bench:
         self._vacuum(TARGET)
         for _ in range(repeat):
             case.ours.append(run(*RLSGEN, "plan", *self._options, status=0))
+            case.start.append(run(*START))
             case.theirs.append(run(self._server.binaries / "pg_dump", "--schema-only", self.dsn))
         return case
 

@@ -17,6 +17,9 @@ SIMILAR_SOUGHT = 20
 """Missing relations for which a similar name is sought: among 5,000 that takes a tenth of a second for each."""
 _NUMBERS = frozenset({"smallint", "integer", "bigint", "numeric"})
 _TEXTS = frozenset({"text", "character varying", "bpchar", "name"})
+_ZONED = "timestamp with time zone"
+_SPELLED = frozenset({_ZONED, "timestamp without time zone", "date", "interval", "bytea", "money", "real",
+                      "double precision", "time with time zone"})  # texts that settings change  # fmt: skip
 _TIMES = frozenset({"date", "timestamp without time zone", "timestamp with time zone"})
 
 
@@ -35,6 +38,16 @@ class Path:
         pairs = zip(self.columns, self.parent_columns, strict=True)
         groups = (_NUMBERS, _TEXTS, _TIMES)
         return tuple(a.base == b.base or any(a.base in g and b.base in g for g in groups) for a, b in pairs)
+
+    @property
+    def unsettled(self) -> tuple[str, ...]:
+        """The child's columns whose comparison depends on settings, such as TimeZone, that a conversation may change."""
+        pairs = zip(self.columns, self.parent_columns, self.native, strict=True)
+        return tuple(
+            a.name
+            for a, b, native in pairs
+            if (a.base != b.base and _ZONED in (a.base, b.base)) or (not native and {a.base, b.base} & _SPELLED)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +244,15 @@ class Resolver:
             self._parents[child].setdefault(parent, through.position)
         if ends[0] is None or ends[1] is None:
             return None
-        return Path(child, ends[0], parent, ends[1])
+        path = Path(child, ends[0], parent, ends[1])
+        if path.unsettled:
+            self._problem(
+                f"how {', '.join(map(display, path.unsettled))} of {child} compares with {parent} depends on settings"
+                " that a conversation can change, such as TimeZone",
+                through.position,
+                "let both columns have the same type",
+            )
+        return path
 
     def _columns(self, table: Name, names: tuple[str, ...], through: Through) -> tuple[Column, ...] | None:
         relation = self._catalog.relations[table]

@@ -1,7 +1,7 @@
 """What in a filter lets a conversation see others' rows although Postgres enforces it to the letter.
 
-A policy runs over every row, under settings that the conversation chooses: TimeZone decides which times are equal to which,
-and an error about one row shows its value, whoever's it is.
+A policy runs over every row, under settings that the conversation chooses: TimeZone decides which times are equal, and
+an error about one row shows its value, whoever's it is.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from google.protobuf.message import Message
 from postgast import pg_query_pb2 as pb
 from postgast import unwrap_node
 
-from rlsgen.errors import Position, Problem
+from rlsgen.errors import Problem
 from rlsgen.identifiers import display
 from rlsgen.provision.resolve import Table
-from rlsgen.spec.filters import expression
+from rlsgen.spec.filters import expression, offset
 from rlsgen.spec.model import ContextField, FilterText
 
-_PREFIX = len("SELECT  ")  # before a filter's text when it was parsed
-_TEXTS = frozenset({"text", "character varying", "bpchar", "name", "json", "jsonb"})
-_TO_TEXT = frozenset({"text", "varchar", "bpchar", "name", "citext", "json", "jsonb"})  # as the grammar calls them
+_TEXTS = frozenset({"text", "character varying", "bpchar", "name"})
+_JSONS = frozenset({"json", "jsonb"})
+_TO_TEXT = frozenset({"text", "varchar", "bpchar", "name", "citext"})  # as the grammar calls them
 _EXTRACTING = frozenset({"->>", "#>>"})
 _WITHOUT_ZONE = frozenset({"date", "timestamp without time zone"})
 _WITH_ZONE = frozenset({"timestamptz", "timestamp with time zone"})
@@ -30,13 +30,14 @@ def soundness_problems(table: Table, text: FilterText, fields: Mapping[str, Cont
     """What is wrong with one filter or check. `fields` by their names in lower case."""
     types = {column.name: column.base for column in table.relation.columns}
     for message in _own_nodes(unwrap_node(expression(text))):
-        if isinstance(message, pb.TypeCast) and _is_text(unwrap_node(message.arg), types):
+        if isinstance(message, pb.TypeCast):
             target = message.type_name.names[-1].string.sval
-            if target not in _TO_TEXT:
+            safe = _safe_targets(unwrap_node(message.arg), types)
+            if safe is not None and target not in safe:
                 yield Problem(
                     f"filter of {table.name}: a row whose text is no {target} would end every conversation's query"
                     " with an error that shows that text",
-                    _place(text, message.location),
+                    text.position(offset(text, message.location)),
                     "compare texts: cast the context's value, as in payload ->> 'tenant' = userContext.tenantId::text",
                 )
         elif isinstance(message, pb.A_Expr):
@@ -49,15 +50,15 @@ def _zone_problems(
     sides = [each for side in (node.lexpr, node.rexpr) for each in _members(unwrap_node(side))]
     columns = [name for side in sides if (name := _column(side)) in types]
     compared = [field for side in sides if (field := _field(side, fields)) is not None]
-    for name in columns:
-        for field in compared:
-            if name is not None and {types[name], field.base} & _WITHOUT_ZONE and {types[name], field.base} & _WITH_ZONE:
-                yield Problem(
-                    f"filter of {table.name}: whether {display(name)}, a {types[name]}, equals {field.name}, a {field.base},"
-                    " depends on TimeZone, which a conversation can set",
-                    _place(text, node.location),
-                    f"say which zone: {display(name)} AT TIME ZONE 'UTC'; or compare a date with a date",
-                )
+    for name, field in ((name, field) for name in columns for field in compared if name is not None):
+        both = {types[name], field.base}
+        if both & _WITHOUT_ZONE and both & _WITH_ZONE:
+            yield Problem(
+                f"filter of {table.name}: how {display(name)}, a {types[name]}, compares with {field.name},"
+                f" a {field.base}, depends on TimeZone, which a conversation can set",
+                text.position(offset(text, node.location)),
+                f"say which zone: {display(name)} AT TIME ZONE 'UTC'; or compare a date with a date",
+            )
 
 
 def _own_nodes(message: Message) -> Iterator[Message]:
@@ -78,11 +79,12 @@ def _members(message: Message) -> Iterator[Message]:
         yield message
 
 
-def _is_text(message: Message, types: Mapping[str, str]) -> bool:
-    """Whether an expression gives a row's text; of functions that is not known here."""
+def _safe_targets(message: Message, types: Mapping[str, str]) -> frozenset[str] | None:
+    """The types that what an expression gives can be cast to without fail; None where that is not known (functions)."""
     if isinstance(message, pb.A_Expr):
-        return message.name[-1].string.sval in _EXTRACTING
-    return types.get(_column(message) or "") in _TEXTS
+        return _TO_TEXT if message.name[-1].string.sval in _EXTRACTING else None
+    held = types.get(_column(message) or "")
+    return _TO_TEXT if held in _TEXTS else _TO_TEXT | _JSONS if held in _JSONS else None
 
 
 def _column(message: Message) -> str | None:
@@ -99,8 +101,3 @@ def _field(message: Message, fields: Mapping[str, ContextField]) -> ContextField
         first, last = (part.string.sval.lower() for part in message.fields)
         return fields.get(last) if first == "usercontext" else None
     return None
-
-
-def _place(text: FilterText, location: int) -> Position:
-    before = text.text.encode()[: max(location - _PREFIX, 0)]
-    return text.position(len(before.decode(errors="replace")))

@@ -28,7 +28,7 @@ def statistics_steps(table: Table, resolved: Resolved, ledger: Ledger, record: R
 
 
 def statistics_problems(resolved: Resolved) -> Iterator[Problem]:
-    """Indexes on expressions and statistics objects over private columns: they keep the values that the column must not.
+    """Indexes on expressions and statistics objects over private columns: they keep what the column must not.
 
     Their statistics belong to somebody's plans, and before 18 only making them anew clears them: nothing to do unasked.
     """
@@ -41,7 +41,8 @@ def statistics_problems(resolved: Resolved) -> Iterator[Problem]:
                 for each in derived[relation.name, column]:
                     kind = "an index on an expression" if each.kind == "index" else "a statistics object"
                     yield Problem(
-                        f"private column {display(column)} of {relation.name}: {each.name}, {kind}, keeps statistics of it",
+                        f"private column {display(column)} of {relation.name}: {each.name}, {kind},"
+                        " keeps statistics of it",
                         table.spec.column_positions.get(column, table.spec.position),
                         _remedy(each),
                     )

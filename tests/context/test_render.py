@@ -91,4 +91,7 @@ def test_patterns_stay_in_their_literals() -> None:
     spec = spec_of(context_field("it", "text", pattern=pattern))
     create = context_functions(spec, accessor_versions(spec, {}))[0].create
     assert pattern.replace("\\", "\\\\").replace("'", "''") in create
-    assert create.rstrip().endswith("$rlsgen$")
+    opening = next(line for line in create.splitlines() if line.startswith("AS $")).removeprefix("AS ")
+    assert opening == "$rlsgen1$"  # since the pattern has $rlsgen in it
+    assert create.count(opening) == 2
+    assert create.rstrip().endswith(opening)

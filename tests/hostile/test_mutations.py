@@ -127,7 +127,7 @@ MUTATIONS = (
     # Rights that undo
     Mutation("truncate", "GRANT TRUNCATE ON remarks TO nl_conversation", "TRUNCATE remarks; COMMIT"),
     Mutation("identity", "GRANT INSERT (id) ON notes TO nl_conversation",
-             "INSERT INTO notes (id, user_id, title) SELECT id, 'user_1', 'CANARY' FROM generate_series(1, 100000) AS id"
+             "INSERT INTO notes (id, user_id, title) SELECT id, 'user_1', 'CANARY' FROM generate_series(1, 9000) AS id"
              " ON CONFLICT DO NOTHING RETURNING title"),
     Mutation("sequence", "GRANT SELECT, UPDATE ON SEQUENCE notes_id_seq TO nl_conversation",
              "SELECT 'CANARY', last_value FROM notes_id_seq"),
