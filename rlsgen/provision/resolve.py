@@ -41,7 +41,7 @@ class Path:
 
     @property
     def unsettled(self) -> tuple[str, ...]:
-        """The child's columns whose comparison depends on settings, such as TimeZone, that a conversation may change."""
+        """Columns of the child that settings compare, which a conversation may change: TimeZone, DateStyle."""
         pairs = zip(self.columns, self.parent_columns, self.native, strict=True)
         return tuple(
             a.name

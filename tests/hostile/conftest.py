@@ -1,4 +1,4 @@
-"""The sample shop with canaries, provisioned: shared by a module where attacks must fail, cloned where things are broken."""
+"""The sample shop with canaries, provisioned: shared where attacks must fail, cloned where things are broken."""
 
 from __future__ import annotations
 

@@ -84,7 +84,9 @@ def send(connection: psycopg.Connection[Any], text: str, *, extended: bool = Fal
     raw, notices = connection.pgconn, list[str]()
 
     def heard(diagnostic: psycopg.errors.Diagnostic) -> None:
-        notices.append("\n".join(filter(None, (diagnostic.message_primary, diagnostic.message_detail, diagnostic.context))))
+        notices.append(
+            "\n".join(filter(None, (diagnostic.message_primary, diagnostic.message_detail, diagnostic.context)))
+        )
 
     connection.add_notice_handler(heard)
     rows: list[tuple[str | None, ...]] = []
@@ -100,7 +102,9 @@ def send(connection: psycopg.Connection[Any], text: str, *, extended: bool = Fal
             elif result.status == pq.ExecStatus.COPY_IN:
                 raw.put_copy_end(b"nothing to copy")
             elif result.status in (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.PIPELINE_ABORTED):
-                found = {name: (result.error_field(code) or b"").decode(errors="replace") for name, code in _FIELDS.items()}
+                found = {
+                    name: (result.error_field(code) or b"").decode(errors="replace") for name, code in _FIELDS.items()
+                }
                 errors.append(found)
             rows += _rows(result)
     finally:
@@ -182,12 +186,18 @@ class Sandbox:
     ) -> Verdict:  # fmt: skip
         """Send hostile text in a sealed transaction, and look at everything that it gave or changed."""
         self._before = self._before or self.foreign()
-        own = connection or psycopg.connect(self.database.dsn(self.spec.conversation), autocommit=True, prepare_threshold=None)
+        own = connection or psycopg.connect(
+            self.database.dsn(self.spec.conversation), autocommit=True, prepare_threshold=None
+        )
         try:
             self.begin(own, context, seal=seal)
             reply = send(own, text, extended=extended)
             leaks = [f"canary seen: {line}" for line in reply.text.splitlines() if "CANARY" in line or "987654" in line]
-            leaks += [f"forged: {value}" for value in self._context(own) if value not in (None, str(context["organisationId"]))]
+            leaks += [
+                f"forged: {value}"
+                for value in self._context(own)
+                if value not in (None, str(context["organisationId"]))
+            ]
             send(own, "ROLLBACK")
         finally:
             if connection is None:
@@ -243,7 +253,9 @@ WRITABLE = {
 
 ALL_TABLES = {
     **WRITABLE,
-    **dict.fromkeys(("orders", "products", "events", "users", "teams", "projects", "api_keys", "vaults"), "organisation_id <> 1"),
+    **dict.fromkeys(
+        ("orders", "products", "events", "users", "teams", "projects", "api_keys", "vaults"), "organisation_id <> 1"
+    ),
     **dict.fromkeys(("folders", "vehicles", "trucks"), "organisation_id <> 1"),
     **dict.fromkeys(("countries", "organisations", "order_items", "vault_entries"), "true"),
 }

@@ -21,7 +21,9 @@ def unchanged(shared: Sandbox) -> Iterator[Sandbox]:
 @pytest.fixture(scope="module")
 def partitions(shared: Sandbox) -> dict[str, str]:
     with shared.database.connect() as owner:
-        query = "SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE c.relkind = 'r' AND "
+        query = (
+            "SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE c.relkind = 'r' AND "
+        )
         first = owner.execute(query + "i.inhparent = 'events'::regclass ORDER BY 1").fetchone()
         leaf = owner.execute(query + "c.relname ~ '^events_.*_0$' ORDER BY 1").fetchone()
     assert first is not None

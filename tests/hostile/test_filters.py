@@ -39,7 +39,12 @@ REFUSED = [
     ("times", "t <= userContext.cutoff", "TimeZone", ("Etc/GMT-14",)),
     ("moments", "tz >= userContext.day", "TimeZone", ()),
     ("moments", "tz = userContext.day", "TimeZone", ("Etc/GMT+5",)),
-    ("moments", "userContext.organisationId = 1 AND (tz IN (userContext.day, userContext.day) OR false)", "TimeZone", ("Etc/GMT+5",)),
+    (
+        "moments",
+        "userContext.organisationId = 1 AND (tz IN (userContext.day, userContext.day) OR false)",
+        "TimeZone",
+        ("Etc/GMT+5",),
+    ),
     ("documents", "(payload ->> 'org')::integer = userContext.organisationId", "shows that text", ("UTC",)),
     ("documents", "CASE WHEN code::integer = 1 THEN userContext.organisationId = 1 END", "shows that text", ("UTC",)),
     ("documents", "code::json ->> 'org' = userContext.organisationId::text", "shows that text", ("UTC",)),
@@ -100,10 +105,13 @@ PATHS = """
     CREATE TABLE slots (d date, organisation_id integer, v text);
     CREATE TABLE bookings (t timestamptz, note text, v text);
 """
-PATH_SPEC = SPEC.partition("  TABLE")[0] + """
+PATH_SPEC = (
+    SPEC.partition("  TABLE")[0]
+    + """
   slots: organisation_id = userContext.organisationId
   bookings: {through: PATH -> slots(d)}
 """
+)
 
 
 @pytest.mark.parametrize("column", ["t", "note"])
@@ -117,7 +125,11 @@ def test_a_path_that_settings_decide_about_is_refused(database: Database, column
 def test_and_it_would_be_decided_by_them(database: Database) -> None:
     owner = database.connect()
     owner.execute("SET TimeZone = 'UTC'")
-    first = owner.execute("SELECT '2026-01-01'::date = '2026-01-01 05:00+00'::timestamptz, '2026-01-02'::date::text").fetchone()
+    first = owner.execute(
+        "SELECT '2026-01-01'::date = '2026-01-01 05:00+00'::timestamptz, '2026-01-02'::date::text"
+    ).fetchone()
     owner.execute("SET TimeZone = 'Etc/GMT+5'; SET DateStyle = 'SQL, DMY'")
-    then = owner.execute("SELECT '2026-01-01'::date = '2026-01-01 05:00+00'::timestamptz, '2026-01-02'::date::text").fetchone()
+    then = owner.execute(
+        "SELECT '2026-01-01'::date = '2026-01-01 05:00+00'::timestamptz, '2026-01-02'::date::text"
+    ).fetchone()
     assert (first, then) == ((False, "2026-01-02"), (True, "02/01/2026"))

@@ -61,8 +61,8 @@ class Site:
             ).encode())  # fmt: skip
             owner.execute(fill("CREATE POLICY {1} ON {0}.{1} FOR INSERT TO {2} WITH CHECK (true)",
                                schema, identifier(name), identifier(application)).encode())  # fmt: skip
-        owner.execute(fill("CREATE FUNCTION {0}.{1}({2} text) RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT 1::text'",
-                           schema, identifier(NAMES[1]), identifier(NAMES[2])).encode())  # fmt: skip
+        owner.execute(fill("CREATE FUNCTION {0}.{1}({2} text) RETURNS text LANGUAGE sql SECURITY DEFINER"
+                           " AS 'SELECT 1::text'", schema, identifier(NAMES[1]), identifier(NAMES[2])).encode())  # fmt: skip
         owner.execute(fill("CREATE VIEW {0}.{1} AS SELECT {2} FROM {0}.{2}", schema, identifier("v" + NAMES[6]),
                            identifier(NAMES[6])).encode())  # fmt: skip
 
@@ -77,7 +77,9 @@ class Site:
             }  # fmt: skip
             if number % 3 == 1:
                 entry["through"] = f"parent -> {identifier(NAMES[number - 1])}(id)"
-                entry["filter"] = f"{identifier(name)} = userContext.name AND id > 0 AND '{HARMLESS.replace(chr(39), '')}' <> ''"
+                entry["filter"] = (
+                    f"{identifier(name)} = userContext.name AND id > 0 AND '{HARMLESS.replace(chr(39), '')}' <> ''"
+                )
             tables[f"{identifier(self.schema)}.{identifier(name)}"] = entry
         return yaml.safe_dump({
             "version": 1,
@@ -89,10 +91,10 @@ class Site:
 
 
 @pytest.fixture
-def site(database_factory: Databases, role_factory: Roles) -> Iterator[Site]:
+def site(database_factory: Databases, role_factory: Roles) -> Site:
     conversation = role_factory(name=f"c{os.getpid()}\"'; $rlsgen$\n\\! touch pwned\n--")
     application = role_factory(name=f"a{os.getpid()}\"'; $rlsgen$ \x1b[2J --")
-    yield Site(database_factory(name=f"d{os.getpid()}\"'; $rlsgen$\n\\! touch pwned\n--"), conversation, application)
+    return Site(database_factory(name=f"d{os.getpid()}\"'; $rlsgen$\n\\! touch pwned\n--"), conversation, application)
 
 
 def check(site: Site, sandbox: Sandbox) -> None:
@@ -103,7 +105,10 @@ def check(site: Site, sandbox: Sandbox) -> None:
         for number, name in enumerate(NAMES):
             query = fill("SELECT {1} FROM {0}.{1}", identifier(site.schema), identifier(name))
             assert send(conversation, query).rows == ([] if number % 3 == 1 else [("own",)]), name
-        assert send(conversation, f"SELECT {identifier(NAMES[1])} FROM {identifier(site.schema)}.begin").state in ("", "42501")
+        assert send(conversation, f"SELECT {identifier(NAMES[1])} FROM {identifier(site.schema)}.begin").state in (
+            "",
+            "42501",
+        )
         hidden = fill("SELECT {2} FROM {0}.{1}", identifier(site.schema), identifier(NAMES[3]), identifier(NAMES[4]))
         assert send(conversation, hidden).state == "42501"
     with site.database.connect() as owner:
@@ -144,7 +149,8 @@ def test_what_a_terminal_sees(site: Site, tmp_path: Path) -> None:
     for arguments in (["plan"], ["apply"]):
         done = subprocess.run(
             [sys.executable, "-m", "rlsgen", *arguments], capture_output=True, check=False, timeout=60, text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "RLSGEN_DSN": site.database.dsn(),
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+                 "RLSGEN_DSN": site.database.dsn(),
                  "FORCE_COLOR": "", "NO_COLOR": "1"},
         )  # fmt: skip
         said = done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Between a plan and its transactions somebody drops, renames, replaces or opens things: nothing is granted on what is open."""
+"""Between a plan and its transactions somebody drops, replaces or opens things: nothing is granted on those."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def ungranted(sandbox: Sandbox) -> Sandbox:
     _REPLACED,
     "ALTER TABLE products DISABLE ROW LEVEL SECURITY",
     "DROP POLICY rlsgen_only_select ON products; CREATE POLICY theirs ON products USING (true)",
-    "ALTER POLICY rlsgen_only_select ON products USING (true); ALTER POLICY rlsgen_allow_select ON products USING (true)",
+    "ALTER POLICY rlsgen_only_select ON products USING (true);"
+    " ALTER POLICY rlsgen_allow_select ON products USING (true)",
     "ALTER POLICY rlsgen_only_select ON products TO shop_app; CREATE POLICY theirs ON products USING (true)",
 ], ids=["replaced", "disabled", "dropped", "altered", "redirected"])  # fmt: skip
 def test_nothing_is_granted_on_an_open_table(ungranted: Sandbox, harm: str) -> None:
@@ -83,7 +84,7 @@ def test_a_first_apply_stops_at_what_is_gone(plain: Callable[[], Database], harm
         raced(sandbox, "table public.products", harm)
     with sandbox.database.connect(sandbox.spec.conversation) as conversation:
         for table in ("products", "former"):
-            with pytest.raises(Exception, match="permission denied|does not exist"):
+            with pytest.raises(Exception, match=r"permission denied|does not exist"):
                 conversation.execute(f"SELECT 1 FROM {table}")
 
 

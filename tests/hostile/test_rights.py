@@ -1,4 +1,4 @@
-"""A conversation that got rights back which rlsgen takes: CREATE in public, temporary objects. Isolation does not hang on them."""
+"""A conversation with rights that rlsgen takes away: CREATE, temporary objects. Isolation does not hang on them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import pytest
 
 from rlsgen.demo.shop import CONVERSATION
 from rlsgen.identifiers import fill, identifier
-from tests.hostile.attacks import Attack
-from tests.hostile.generous import GENEROUS
+from tests.hostile.attacks import GENEROUS, Attack
 from tests.hostile.support import Sandbox
 from tests.hostile.test_attacks import ending
 
@@ -15,7 +14,9 @@ from tests.hostile.test_attacks import ending
 @pytest.fixture(scope="module")
 def generous(shared: Sandbox) -> Sandbox:
     role, database = identifier(CONVERSATION), identifier(shared.database.name)
-    shared.administrator(fill("GRANT CREATE ON SCHEMA public TO {0}; GRANT TEMPORARY ON DATABASE {1} TO {0}", role, database))
+    shared.administrator(
+        fill("GRANT CREATE ON SCHEMA public TO {0}; GRANT TEMPORARY ON DATABASE {1} TO {0}", role, database)
+    )
     return shared
 
 

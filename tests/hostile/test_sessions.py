@@ -1,4 +1,4 @@
-"""What a session carries from one transaction and one context into the next: plans, cursors, settings, prepared names."""
+"""What a session carries from one context into the next: plans, cursors, settings, prepared names."""
 
 from __future__ import annotations
 
@@ -159,7 +159,9 @@ class TestDropOwned:
 
     def test_without_them_nothing_opens_and_apply_repairs_it(self, sandbox: Sandbox) -> None:
         role = identifier(CONVERSATION)
-        closed = "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {0}; REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM {0}"
+        closed = (
+            "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {0}; REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM {0}"
+        )
         sandbox.owner(fill(closed, role) + "; GRANT SELECT ON products TO PUBLIC")
         with sandbox.sealed() as connection:
             assert send(connection, self.TEXT).state == ""
@@ -212,7 +214,7 @@ class TestHijackedNames:
     """THREATS D: hostile text takes the name of a statement that a driver prepared for everybody's use."""
 
     def test_what_it_steals_is_no_context(self, shared: Sandbox) -> None:
-        """The next conversation's token goes to the hostile statement; that conversation then has no context, and fails."""
+        """The next conversation's token goes to the hostile statement; that conversation has no context, and fails."""
         with psycopg.connect(shared.database.dsn(CONVERSATION), autocommit=True) as connection:
             send(connection, "PREPARE _pg3_0 (text) AS SELECT rlsgen.set_context($1)")
             shared.attack("DEALLOCATE _pg3_0; PREPARE _pg3_0 (text) AS SELECT set_config('mine.token', $1, false)",
@@ -232,6 +234,8 @@ class TestHijackedNames:
 
     def test_discard_all_ends_it(self, shared: Sandbox) -> None:
         with psycopg.connect(shared.database.dsn(CONVERSATION), autocommit=True) as connection:
-            shared.attack("PREPARE mine AS SELECT 1; COMMIT; DECLARE c CURSOR WITH HOLD FOR SELECT 1", connection=connection)
+            shared.attack(
+                "PREPARE mine AS SELECT 1; COMMIT; DECLARE c CURSOR WITH HOLD FOR SELECT 1", connection=connection
+            )
             send(connection, "DISCARD ALL")
             assert send(connection, "EXECUTE mine").state == "26000"
