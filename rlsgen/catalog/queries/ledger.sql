@@ -5,6 +5,6 @@ SELECT
     coalesce(o.object_name, ''),
     coalesce(o.source, ''),
     coalesce(o.live, ''),
-    o.before::text
+    coalesce(o.before::text, '{}')
 FROM rlsgen.object AS o
 ORDER BY o.kind COLLATE "C", o.schema_name COLLATE "C", o.relation_name COLLATE "C", o.object_name COLLATE "C"
