@@ -87,7 +87,7 @@ def run(*command: str | Path, status: int = 0) -> Run:
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=_environment())
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
         _, waited, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(waited)
@@ -100,8 +100,11 @@ def run(*command: str | Path, status: int = 0) -> Run:
         return Run(seconds, usage.ru_maxrss * unit, output.read())
 
 
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C.UTF-8"}
+def prepare_environment(folder: Path) -> None:
+    """No PG* variables, and compiled modules, which an installed package has and a checkout may lack, in a folder."""
+    for name in [name for name in os.environ if name.startswith("PG") or name == "PYTHONDONTWRITEBYTECODE"]:
+        del os.environ[name]
+    os.environ |= {"LC_ALL": "C.UTF-8", "PYTHONPYCACHEPREFIX": str(folder)}
 
 
 class Bench:
@@ -138,6 +141,7 @@ class Bench:
         case = Case("apply", tables, APPLY_LIMIT)
         script = self._spec.with_suffix(".sql")
         self.fresh()
+        run(*START)  # compiles modules
         planned = run(*RLSGEN, "plan", "--format", "sql", *self._options, status=3)
         script.write_bytes(planned.output)
         psql = (self._server.binaries / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", script, self.dsn)
@@ -187,6 +191,7 @@ def measure(server: Server, tables: list[int], repeat: int) -> dict[str, object]
     cases: list[dict[str, object]] = []
     parts: dict[str, object] = {}
     with tempfile.TemporaryDirectory(prefix="rlsgen-bench-") as folder:
+        prepare_environment(Path(folder) / "compiled")
         bench = Bench(server, Path(folder) / "policies.yaml")
         for number in tables:
             _say(f"{number} tables: building")

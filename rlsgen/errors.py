@@ -7,7 +7,14 @@ RlsgenError
  ├─ PlanChanged          the database or the spec is not what the saved plan was made for
  ├─ ApplyFailed          a transaction of an apply or destroy failed; says where the database stands
  ├─ KeyProblem           a signing key that does not exist, is malformed, or is the last one
- └─ InvalidContext       a context that lacks a field, has an unknown one, or has a value of the wrong form
+ ├─ InvalidContext       a context that lacks a field, has an unknown one, or has a value of the wrong form (400)
+ ├─ ContextRefused       the database refused the context: a retired key, another database's, clocks apart (403)
+ ├─ StatementError       something about one statement, with its place in the text
+ │   ├─ StatementRefused  it was not run: what it is, or what it uses, is not allowed (denied, which is not "no rows")
+ │   ├─ QueryTimeout      it ran for too long and was cancelled
+ │   └─ QueryFailed       the database could not run it: a type mismatch, a division by zero, a lost connection
+ ├─ LimitReached         too many statements at a time or in a minute; says when to try again (429)
+ └─ Unhealthy            the self-check found that this database, role or server must not be used
 """
 
 from __future__ import annotations
@@ -93,3 +100,61 @@ class InvalidContext(RlsgenError):
     def __init__(self, message: str, *, field: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.field = field
+
+
+class ContextRefused(RlsgenError):
+    """The database refused the context, and says no more than that: a retired key, another database's, clocks apart."""
+
+
+class StatementError(RlsgenError):
+    """What happened to one statement; `offset` counts the characters of the caller's text before the place, from 0."""
+
+    def __init__(self, message: str, *, text: str = "", offset: int | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.offset = offset
+        before = text[:offset] if offset is not None else ""
+        self.line = before.count("\n") + 1 if offset is not None else None
+        self.column = len(before) - before.rfind("\n") if offset is not None else None
+
+
+class StatementRefused(StatementError):
+    """The statement was not run; `reason` is a word for machines: syntax, statement, relation, function..."""
+
+    def __init__(self, message: str, *, reason: str, text: str = "", offset: int | None = None, hint: str = "") -> None:
+        super().__init__(message, text=text, offset=offset, hint=hint)
+        self.reason = reason
+
+
+class QueryTimeout(StatementError):
+    """The statement ran for longer than `seconds` and was cancelled."""
+
+    def __init__(self, message: str, *, seconds: float, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.seconds = seconds
+
+
+class QueryFailed(StatementError):
+    """The database could not run the statement; `sqlstate` is Postgres' code, empty where the connection was lost."""
+
+    def __init__(
+        self, message: str, *, sqlstate: str = "", text: str = "", offset: int | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message, text=text, offset=offset, hint=hint)
+        self.sqlstate = sqlstate
+
+
+class LimitReached(RlsgenError):
+    """No turn for a statement; `limit` is concurrent, per_minute or pool, `retry_after` seconds from now if known."""
+
+    def __init__(self, message: str, *, limit: str, retry_after: float | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.limit = limit
+        self.retry_after = retry_after
+
+
+class Unhealthy(RlsgenError):
+    """Conversations are refused until what the self-check found is mended; `problems` holds all of it."""
+
+    def __init__(self, problems: Sequence[Problem], *, hint: str = "") -> None:
+        super().__init__("\n".join(str(problem) for problem in problems), hint=hint)
+        self.problems = tuple(problems)
