@@ -26,6 +26,7 @@ def test_the_benchmark(server: Server, tmp_path: Path) -> None:
         assert min(case["ours"], case["theirs"], case["ours_memory"], case["theirs_memory"]) > 0
         assert 0 < case["start"] < case["ours"] * 2
         assert abs(case["ratio"] - case["ours"] / case["theirs"]) < 0.01 * case["ratio"]
+        assert abs(case["ratio_started"] - (case["ours"] - case["start"]) / case["theirs"]) < 0.01
     plan, apply = found["parts"]["20"]["plan"], found["parts"]["20"]["apply"]
     assert {"imports", "spec", "catalog", "compare", "judge"} < set(plan)
     assert set(apply) - set(plan) == {"transactions"}
