@@ -53,6 +53,15 @@ class Scope:
     resolve: Callable[[str | None, str], Name]  # relation of a sub-query
 
 
+def _spell_out(node: Any) -> None:
+    """`x IN (y)` as `x = y`: with a value for y, which is a sub-select, Postgres would read it as `x IN (SELECT ...)`."""
+    if node.kind == pb.AEXPR_IN and len(node.rexpr.list.items) == 1:
+        only = pb.Node()
+        only.CopyFrom(node.rexpr.list.items[0])
+        node.rexpr.CopyFrom(only)
+        node.kind = pb.AEXPR_OP  # its name is = or <> already
+
+
 type_sql = Sql  # types come from the catalog's format_type or from the fixed list of context types
 
 
@@ -82,6 +91,7 @@ class Rewriter:
             node.CopyFrom(self._value(field, None))
             return
         if kind == "a_expr":
+            _spell_out(node.a_expr)
             self._comparison(node.a_expr)
         if kind == "range_var":
             self._relation(node, inline)
