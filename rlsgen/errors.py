@@ -14,6 +14,7 @@ RlsgenError
  │   ├─ QueryTimeout      it ran for too long and was cancelled
  │   └─ QueryFailed       the database could not run it: a type mismatch, a division by zero, a lost connection
  ├─ LimitReached         too many statements at a time or in a minute; says when to try again (429)
+ ├─ Closed               a pool or conversation that was closed, or a pool of another process
  └─ Unhealthy            the self-check found that this database, role or server must not be used
 """
 
@@ -150,6 +151,10 @@ class LimitReached(RlsgenError):
         super().__init__(message, hint=hint)
         self.limit = limit
         self.retry_after = retry_after
+
+
+class Closed(RlsgenError):
+    """A pool or conversation that was closed is used, or a pool in a process that was forked after it was made."""
 
 
 class Unhealthy(RlsgenError):

@@ -17,9 +17,14 @@ from rlsgen.catalog.model import (
     DefaultPrivilege,
     Dependency,
     DerivedStatistics,
+    Extension,
+    ForeignKey,
     Function,
     Grant,
+    Hook,
     Index,
+    Key,
+    LargeObjects,
     LedgerEntry,
     Membership,
     Policy,
@@ -104,6 +109,12 @@ def assemble(rows: Mapping[str, Rows], server_version: int) -> Catalog:
         ),
         ledger=_ledger(rows.get("ledger", [])),
         provision=next((Provision(*row) for row in rows.get("provision", [])), None),
+        foreign_keys=tuple(_foreign_keys(rows["foreign_keys"], names, columns)),
+        hooks=tuple(_hooks(rows["hooks"], names, roles)),
+        extensions=tuple(Extension(*row) for row in rows["extensions"]),
+        large_objects=next(LargeObjects(compatible, number, tuple(some or ()))
+                           for compatible, number, some in rows["large_objects"]),
+        keys=tuple(Key(*row) for row in rows["keys"]) if "keys" in rows else None,
     )  # fmt: skip
 
 
@@ -328,6 +339,26 @@ def _publications(rows: Rows, names: Mapping[int, Name]) -> dict[str, tuple[Name
         if table in names:
             tables.append(names[table])
     return {publication: tuple(sorted(found[publication])) for publication in sorted(found)}
+
+
+def _foreign_keys(
+    rows: Rows, names: Mapping[int, Name], columns: Mapping[int, list[Column]]
+) -> Iterator[ForeignKey]:
+    """Foreign keys between relations that were read."""
+    for relation, name, numbers, parent, parent_numbers in rows:
+        if relation in names and parent in names:
+            ends = [
+                tuple([each.name for number in wanted for each in columns[oid] if each.number == number])
+                for oid, wanted in ((relation, numbers), (parent, parent_numbers))
+            ]
+            yield ForeignKey(names[relation], name, ends[0], names[parent], ends[1])
+
+
+def _hooks(rows: Rows, names: Mapping[int, Name], roles: _RoleNames) -> Iterator[Hook]:
+    for relation, name, schema, function, arguments, definer, owner, config in rows:
+        if relation in names:
+            call = None if function is None else f"{Name(schema, function)}({arguments})"
+            yield Hook(names[relation], name, call, definer, roles[owner], tuple(config or ()))
 
 
 def _ledger(rows: Rows) -> tuple[LedgerEntry, ...]:

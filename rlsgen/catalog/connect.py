@@ -51,16 +51,29 @@ def _hint(error: psycopg.Error) -> str:
             return ""
 
 
-def open_connection(dsn: str | None) -> psycopg.Connection[Any]:
+def read_dsn(dsn: str) -> str:
+    """A DSN as libpq takes it: it is libpq's URI or keywords, or SQLAlchemy's URL, whose driver is left out.
+
+    Raises:
+        ServerError: it cannot be read, or is ambiguous. The error does not repeat it.
+    """
+    text = _without_driver(dsn)
+    _parameters(text)
+    return text
+
+
+def open_connection(
+    dsn: str | None, source: str = "--dsn, RLSGEN_DSN, DATABASE_URL or the PG* variables"
+) -> psycopg.Connection[Any]:
     """An autocommitting connection that never prepares statements by name; without a DSN, libpq's PG* variables decide.
 
     Accepts libpq's URIs and keywords (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING) and
-    SQLAlchemy's URLs, whose driver is left out: postgresql+psycopg://.
+    SQLAlchemy's URLs, whose driver is left out: postgresql+psycopg://. `source` says in hints where a DSN comes from.
 
     Raises:
         ServerError: the DSN cannot be read, or the connection fails. Neither repeats a password.
     """
-    text = _without_driver(dsn or "")
+    text = read_dsn(dsn or "")
     options: dict[str, Any] = {"fallback_application_name": "rlsgen"}
     if "connect_timeout" not in _parameters(text) and not os.environ.get("PGCONNECT_TIMEOUT"):
         options["connect_timeout"] = CONNECT_TIMEOUT
@@ -69,8 +82,8 @@ def open_connection(dsn: str | None) -> psycopg.Connection[Any]:
     except psycopg.Error as exc:
         raise ServerError(
             f"cannot connect: {str(exc).strip()}",
-            hint="see that the server is up and that host, port, database and user are right; the DSN comes from "
-            "--dsn, RLSGEN_DSN, DATABASE_URL or the PG* variables",
+            hint="see that the server is up and that host, port, database and user are right; "
+            f"the DSN comes from {source}",
         ) from exc
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from rlsgen.identifiers import Name
@@ -154,7 +155,7 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function or procedure that matters: everything in rlsgen's schemas, and SECURITY DEFINER ones elsewhere."""
+    """A function or procedure that matters: all in rlsgen's schemas; elsewhere SECURITY DEFINER or LEAKPROOF ones."""
 
     oid: int
     name: Name
@@ -167,6 +168,59 @@ class Function:
     grants: tuple[Grant, ...]
     definition: str  # pg_get_functiondef for rlsgen's own, empty for others
     extension: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A foreign key; columns in the order in which they refer to each other."""
+
+    relation: Name
+    name: str
+    columns: tuple[str, ...]
+    parent: Name
+    parent_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """What runs when somebody writes to a relation: an enabled trigger, or a rule."""
+
+    relation: Name
+    name: str
+    function: str | None  # of triggers: as a call, audit.log()
+    definer: bool  # runs with the owner's rights: SECURITY DEFINER; rules always do
+    owner: str  # of the function, or of the rule's relation
+    config: tuple[str, ...]  # of the function
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """An installed extension."""
+
+    name: str
+    version: str
+    schema: str
+    reachable: bool  # the conversation role may call a function of it, or read a relation of it
+
+
+@dataclass(frozen=True, slots=True)
+class LargeObjects:
+    """Large objects that everybody may read or write."""
+
+    compatible: bool  # lo_compat_privileges is on: all of them
+    number: int
+    some: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key of rlsgen's, without anything secret."""
+
+    kind: Literal["signing", "seal"]
+    kid: str  # empty for the key of the seals
+    created_at: datetime
+    retired: bool
+    system_identifier: str  # of the cluster on which it was made; empty where that was not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +298,11 @@ class Catalog:
     subscriptions: tuple[tuple[str, str, tuple[Name, ...]], ...]  # name, owner, tables; empty where not readable
     ledger: tuple[LedgerEntry, ...]
     provision: Provision | None
+    foreign_keys: tuple[ForeignKey, ...]
+    hooks: tuple[Hook, ...]
+    extensions: tuple[Extension, ...]
+    large_objects: LargeObjects
+    keys: tuple[Key, ...] | None  # None: there are none yet, or this role may not see them
 
     def relation(self, name: Name) -> Relation | None:
         """The relation of that name."""

@@ -24,18 +24,21 @@ _BEGIN = b"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _ALWAYS = (
     "server", "roles", "memberships", "schemas", "acls", "default_privileges", "relations", "types", "columns",
     "not_validated", "defaults", "statistics", "derived_statistics", "indexes", "policies", "inheritance", "views",
-    "functions", "dependencies", "publications", "subscriptions",
+    "functions", "dependencies", "publications", "subscriptions", "foreign_keys", "hooks", "extensions",
+    "large_objects",
 )  # fmt: skip
+
+_ABOUT_THE_ROLE = ("dependencies", "extensions")
 
 
 def read_catalog(connection: Connection, conversation: str) -> Catalog:
     """Read everything that a plan needs to know, as it was at one moment.
 
     One REPEATABLE READ, READ ONLY transaction, four round trips where libpq has pipelines. The connection is left as
-    it was found. An ordinary role may read all of it, with three exceptions: the system identifier is empty where
+    it was found. An ordinary role may read all of it, with four exceptions: the system identifier is empty where
     EXECUTE on pg_control_system() was revoked; for columns whose statistics target is 0, `has_statistics` is what
-    pg_stats shows, which is nothing for tables that the role may not read or whose row security applies to it; and
-    rlsgen's own tables need their owner, or a grant.
+    pg_stats shows, which is nothing for tables that the role may not read or whose row security applies to it; rlsgen's
+    own tables need their owner, or a grant; and what is known of its keys only their owner sees.
 
     Args:
         connection: outside a transaction; autocommit or not.
@@ -114,7 +117,7 @@ def _run(connection: Connection, names: Iterable[str], parameters: Mapping[str, 
     cursors = {name: psycopg.Cursor(connection, row_factory=tuple_row) for name in names}
     with _pipeline(connection):
         for name, cursor in cursors.items():
-            cursor.execute(_query(name), parameters if name == "dependencies" else None, prepare=False)
+            cursor.execute(_query(name), parameters if name in _ABOUT_THE_ROLE else None, prepare=False)
     return {name: cursor.fetchall() for name, cursor in cursors.items()}
 
 
@@ -123,9 +126,11 @@ def _optional(server: Rows) -> Iterator[str]:
 
     They must not be in the same statement as the others: Postgres checks privileges before it evaluates a condition.
     """
-    user, identified, ledger, provision = server[0][3], *server[0][7:10]
+    user, identified, ledger, provision, keys = server[0][3], *server[0][7:11]
     if identified:
         yield "system_identifier"
+    if keys:
+        yield "keys"
     for name, table, readable in (("ledger", "rlsgen.object", ledger), ("provision", "rlsgen.provision", provision)):
         if readable:
             yield name

@@ -13,7 +13,7 @@ import typer
 
 from rlsgen import __version__
 from rlsgen.catalog.connect import driver_errors
-from rlsgen.cli import demo, keys, provision, schema
+from rlsgen.cli import demo, describe, keys, lint, provision, query, schema, verify
 from rlsgen.cli.output import Exit, err, examples, show_error, show_usage
 from rlsgen.errors import RlsgenError
 
@@ -46,6 +46,10 @@ def _options(
 demo.register(app)
 provision.register(app)
 keys.register(app)
+lint.register(app)
+verify.register(app)
+query.register(app)
+describe.register(app)
 schema.register(app)
 
 
@@ -56,6 +60,7 @@ def run() -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a locale without "é" must not stop anything
+    logging.getLogger("rlsgen").addHandler(logging.NullHandler())  # commands say themselves what is to be said
     logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what it finds while it tidies up after Ctrl-C
     try:
         with driver_errors("go on"):

@@ -105,7 +105,14 @@ def _document(shop: Shop, result: Tour) -> dict[str, object]:
             {"context": dict(answer.context), "question": answer.question, "rows": answer.rows}
             for answer in result.answers
         ],
-        "refused": [{"attempt": each.attempt, "error": each.error} for each in result.refused],
+        "refused": [
+            *({"attempt": each.attempt, "error": each.postgres} for each in result.refused if not each.open),
+            *(
+                {"attempt": f"{each.attempt}, through the guard", "error": each.guard}
+                for each in result.refused
+                if each.guard is not None
+            ),
+        ],
     }
 
 
@@ -122,13 +129,20 @@ def _show(result: Tour) -> None:
         cells = (_cell(answers[question, each]) for each in organisations)
         table.add_row(Text(question, style="bold"), *cells)
     _print(table)
-    out().print(f"\nThen {organisations[0]} turns hostile, with any SQL it likes on the same connection:\n")
-    attempts = _table("It tries", "Postgres answers", leading=0)
+    out().print(
+        f"\nThen {organisations[0]} turns hostile, with any SQL it likes: on a raw connection, where the database is\n"
+        "alone with it, and through the conversation pool, whose guard looks at each statement before it runs:\n"
+    )
+    attempts = _table("It tries", "Postgres alone answers", "the guard answers", leading=0)
     for attempt in result.refused:
-        statement = Padding(Text(attempt.sql, style="dim"), (0, 0, 0, 2))
-        attempts.add_row(Group(Text(attempt.attempt), statement), Text(attempt.error, style="green"))
+        statement = Padding(Text(attempt.sql, style="dim", overflow="fold"), (0, 0, 0, 2))
+        alone = Text(attempt.postgres, style="yellow" if attempt.open else "green")
+        guard = Text("-", style="dim") if attempt.guard is None else Text(attempt.guard, style="green")
+        attempts.add_row(Group(Text(attempt.attempt), statement), alone, guard)
     _print(attempts)
     out().print(f"\nThe application notices nothing. {result.application}.")
+    for warning in result.warnings[:1]:
+        out().print(Text(f"\nNot for production: {warning}.", style="yellow"))
 
 
 def _table(*columns: str, leading: int) -> Table:
@@ -184,6 +198,8 @@ def _show_access(server: Server, shop: Shop, result: Tour) -> None:
   signing key   {result.signing_key}
 
   export RLSGEN_SIGNING_KEY={result.signing_key}
+  export RLSGEN_CONVERSATION_DSN={shlex.quote(shop.conversation_dsn)}
+  rlsgen query --spec {spec} -c organisationId=1 -c userId=user_1 --trace "SELECT count(*) FROM orders"
   TOKEN=$(rlsgen token --spec {spec} -c organisationId=1 -c userId=user_1)
   {psql} '{shop.conversation_dsn}' -c "BEGIN; SELECT rlsgen.set_context('$TOKEN'); SELECT count(*) FROM orders"
 """  # noqa: S608

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from rlsgen.catalog.connect import open_connection
-from rlsgen.cli.options import DEFAULT_SPEC, Dsn, OutputFormat, SigningKeyText, SpecPath
+from rlsgen.cli.context import read_context
+from rlsgen.cli.options import (
+    DEFAULT_SPEC,
+    ContextEntries,
+    ContextJson,
+    Dsn,
+    OutputFormat,
+    SigningKeyText,
+    SpecPath,
+)
 from rlsgen.cli.output import Exit, Format, err, examples, say, show_table, write, write_json
-from rlsgen.errors import InvalidContext
 from rlsgen.provision.keys import create_key, list_keys, retire, rotate
 from rlsgen.runtime.token import DEFAULT_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS, SigningKey, mint
 from rlsgen.spec.load import load_spec
-from rlsgen.spec.model import ContextField, Spec
 
 keys = typer.Typer(no_args_is_help=True, help="Signing keys of a database: several may be valid at once.")
 
@@ -116,12 +122,8 @@ def retire_(
 
 def token(
     signing_key: SigningKeyText,
-    context: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--context", "-c", metavar="FIELD=VALUE", help="A context field, repeatable; arrays as JSON: 'ids=[1,2]'."
-        ),
-    ] = None,
+    context: ContextEntries = None,
+    context_json: ContextJson = None,
     spec: SpecPath = DEFAULT_SPEC,
     lifetime: Annotated[
         int, typer.Option(min=1, max=MAX_LIFETIME_SECONDS, help="Seconds until it expires.")
@@ -129,37 +131,6 @@ def token(
 ) -> int:
     """Mint a context token for psql or a script: BEGIN; SELECT rlsgen.set_context('…');"""
     declared = load_spec(spec)
-    values = read_context(declared, context or [])
+    values = read_context(declared, context or [], context_json)
     write(mint(SigningKey.parse(signing_key), declared.context, values, lifetime_seconds=lifetime))
     return Exit.FINE
-
-
-def read_context(spec: Spec, entries: list[str]) -> dict[str, object]:
-    """`field=value` texts as values of the fields' types.
-
-    Raises:
-        InvalidContext: an entry has no `=`, names no field, or names one twice.
-    """
-    values: dict[str, object] = {}
-    for entry in entries:
-        name, separator, text = entry.partition("=")
-        field = spec.field(name)
-        if not separator or field is None:
-            fields = ", ".join(each.name for each in spec.context)
-            what = "no such field" if separator else "no value"
-            raise InvalidContext(f"--context {name}: {what}", field=name, hint=f"write FIELD=VALUE; fields: {fields}")
-        if field.name in values:
-            raise InvalidContext(f"--context {field.name} is given twice", field=field.name)
-        values[field.name] = _value(field, text)
-    return values
-
-
-def _value(field: ContextField, text: str) -> object:
-    """Numbers, booleans and arrays are JSON; everything else is text as it stands."""
-    if field.array or field.base in ("integer", "bigint", "boolean"):
-        try:
-            value: object = json.loads(text)
-        except ValueError as error:
-            raise InvalidContext(f"--context {field.name}: this is no {field.type}", field=field.name) from error
-        return value
-    return text

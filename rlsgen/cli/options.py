@@ -15,6 +15,8 @@ def _hazards(incomplete: str) -> list[tuple[str, str]]:
     return [(str(each), each.meaning) for each in Hazard if each.startswith(incomplete)]
 
 
+CONVERSATION_SOURCE = "--conversation-dsn or RLSGEN_CONVERSATION_DSN"
+
 Dsn = Annotated[
     str | None,
     typer.Option(
@@ -23,6 +25,25 @@ Dsn = Annotated[
         show_envvar=True,
         help="The database, as its owner: postgresql://user@host/db or 'host=… dbname=…'; else PG* variables decide.",
     ),
+]
+ConversationDsn = Annotated[
+    str,
+    typer.Option(
+        "--conversation-dsn",
+        envvar="RLSGEN_CONVERSATION_DSN",
+        show_envvar=True,
+        help="The database, as the conversation role: postgresql://nl_conversation@host/db.",
+    ),
+]
+ContextEntries = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--context", "-c", metavar="FIELD=VALUE", help="A context field, repeatable; arrays as JSON: 'ids=[1,2]'."
+    ),
+]
+ContextJson = Annotated[
+    str | None,
+    typer.Option("--context-json", metavar="JSON", help="""The context as one object: '{"organisationId": 1}'."""),
 ]
 SpecPath = Annotated[
     Path,

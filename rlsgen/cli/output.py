@@ -9,12 +9,16 @@ from contextlib import contextmanager, nullcontext
 from enum import IntEnum, StrEnum
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from rlsgen.errors import HazardRefused, Problem, RlsgenError, SpecError
+from rlsgen.errors import HazardRefused, Problem, RlsgenError, SpecError, StatementError
+
+EXCERPT = 60
+"""Characters of a statement that an error shows before and after its place."""
 
 
 class Exit(IntEnum):
@@ -33,6 +37,16 @@ class Format(StrEnum):
 
     text = "text"
     json = "json"
+
+
+class FindingsFormat(StrEnum):
+    """How findings are printed."""
+
+    text = "text"
+    json = "json"
+    github = "github"
+    sarif = "sarif"
+    junit = "junit"
 
 
 class PlanFormat(StrEnum):
@@ -97,8 +111,8 @@ def show_plan(text: str) -> None:
         console.print(Text(line, style=style))
 
 
-def show_sql(text: str) -> None:
-    """SQL exactly as it is for psql and files; on a terminal, what only prints."""
+def show_exactly(text: str) -> None:
+    """SQL, or a prompt, exactly as it is for programs and files; on a terminal, what only prints."""
     if sys.stdout.isatty():
         write(printable(text))
         return
@@ -133,6 +147,28 @@ def show_error(error: RlsgenError) -> Exit:
     if error.hint:
         err().print(Text(f"    {_indented(error.hint)}", style="dim"))
     return Exit.HAZARD if isinstance(error, HazardRefused) else Exit.FAILED
+
+
+def show_statement_error(error: StatementError, text: str) -> Exit:
+    """An error about a statement, with a mark under its place in the text."""
+    err().print(Text.assemble(("rlsgen: ", "bold"), (_indented(error.message), "red")))
+    for line in _excerpt(text, error.offset) if error.offset is not None else ():
+        err().print(Text(line))
+    if error.hint:
+        err().print(Text(f"    {_indented(error.hint)}", style="dim"))
+    return Exit.FAILED
+
+
+def _excerpt(text: str, offset: int) -> tuple[str, str]:
+    """The line of a text that has the place, or the part of it that fits, and a caret under the place."""
+    start = text.rfind("\n", 0, offset) + 1
+    end = text.find("\n", offset)
+    end = len(text) if end < 0 else end
+    number = f"{text.count(chr(10), 0, start) + 1}: "
+    first, last = max(start, offset - EXCERPT), min(end, offset + EXCERPT)
+    before = printable(("…" if first > start else "") + text[first:offset]).replace("\t", " ")
+    after = printable(text[offset:last] + ("…" if last < end else "")).replace("\t", " ")
+    return f"    {number}{before}{after}", f"    {' ' * (len(number) + cell_len(before))}^"
 
 
 def show_usage(error: typer.TyperException) -> Exit:

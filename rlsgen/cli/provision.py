@@ -22,9 +22,9 @@ from rlsgen.cli.output import (
     examples,
     progress,
     say,
+    show_exactly,
     show_plan,
     show_problems,
-    show_sql,
     working,
     write_json,
 )
@@ -136,7 +136,7 @@ def plan(
         case PlanFormat.json:
             write_json(json.loads(made.to_json()))
         case PlanFormat.sql:
-            show_sql(made.to_sql())
+            show_exactly(made.to_sql())
         case PlanFormat.text:
             show_plan(made.to_text())
             show_problems(made.advice, "yellow")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,11 +16,12 @@ from psycopg.rows import tuple_row
 from rlsgen.catalog.connect import open_connection
 from rlsgen.demo.server import Server
 from rlsgen.demo.shop import APPLICATION, CONVERSATION, CONVERSATIONS, OWNER, QUESTIONS, create_roles, create_shop
-from rlsgen.errors import RlsgenError
+from rlsgen.errors import QueryFailed, RlsgenError, StatementRefused
 from rlsgen.identifiers import fill, literal
 from rlsgen.provision.apply import apply
 from rlsgen.provision.keys import create_key
 from rlsgen.provision.plan import Hazard, Plan
+from rlsgen.runtime.pool import Conversation, ConversationPool
 from rlsgen.runtime.token import CLOCK_SKEW_SECONDS, SigningKey, mint
 from rlsgen.spec.load import load_spec
 from rlsgen.spec.model import Spec
@@ -29,6 +30,7 @@ DATABASE = "shop"
 ALLOWED = (Hazard.PUBLIC_REVOKE, Hazard.PLANNER_STATISTICS)
 """What the demo accepts for its own throw-away database: TEMP revoked from PUBLIC, and one private column."""
 
+NOTHING = "no rows: for this conversation it does not exist"
 _COUNTS = "SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM order_items), (SELECT count(*) FROM api_keys)"
 
 
@@ -55,11 +57,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What a hostile conversation tried, and what Postgres said."""
+    """What a hostile conversation tried: on a raw connection, and as a statement through the pool's guard."""
 
     attempt: str
     sql: str
-    error: str
+    postgres: str  # what the database alone said
+    open: bool  # whether it let it through, since rights cannot forbid it
+    guard: str | None  # what the guard said; None: it is nothing that a statement could do
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class Tour:
     answers: tuple[Answer, ...]
     refused: tuple[Attempt, ...]
     application: str
+    warnings: tuple[str, ...]  # of the pool's self-check
 
 
 def sample_spec() -> Path:
@@ -101,49 +106,60 @@ def tour(shop: Shop) -> Tour:
     with open_connection(shop.owner_dsn) as owner:
         plan = apply(owner, spec, allow=ALLOWED).plan
         key = create_key(owner)
-    with psycopg.connect(shop.conversation_dsn, autocommit=True, row_factory=tuple_row) as connection:
+    # The embedded Postgres has holes that are mended in later ones; a pool in production refuses such a server.
+    with ConversationPool(shop.conversation_dsn, spec, key, known_holes="warn") as pool:
+        talks = [(each, pool.conversation(each.context)) for each in CONVERSATIONS]
         answers = tuple(
-            _ask(connection, spec, key, conversation.organisation, conversation.context, question.text, question.sql)
+            _ask(conversation, each.organisation, each.context, question.text, question.sql)
             for question in QUESTIONS
-            for conversation in CONVERSATIONS
+            for each, conversation in talks
         )
-        refused = tuple(_attack(connection, spec, key))
-    return Tour(plan, key.reveal(), answers, refused, _application(shop))
+        with psycopg.connect(shop.conversation_dsn, autocommit=True, row_factory=tuple_row) as raw:
+            refused = tuple(_attack(raw, talks[0][1], talks[1][1], spec, key))
+        warnings = tuple(str(each.message) for each in pool.health().warnings)
+    return Tour(plan, key.reveal(), answers, refused, _application(shop), warnings)
 
 
 def _ask(
-    connection: psycopg.Connection[Any], spec: Spec, key: SigningKey, organisation: str, context: Mapping[str, object],
-    question: str, sql: str,
-) -> Answer:  # fmt: skip
-    with connection.transaction(force_rollback=True):
-        connection.execute("SELECT rlsgen.set_context(%s)", [mint(key, spec.context, context)])
-        cursor = connection.execute(sql.encode())
-        columns = tuple(column.name for column in cursor.description or ())
-        return Answer(organisation, context, question, columns, tuple(cursor.fetchall()))
+    conversation: Conversation, organisation: str, context: Mapping[str, object], question: str, sql: str
+) -> Answer:
+    result = conversation.query(sql)
+    return Answer(organisation, context, question, tuple(each.name for each in result.columns), tuple(result.rows))
 
 
-def _attack(connection: psycopg.Connection[Any], spec: Spec, key: SigningKey) -> list[Attempt]:
+def _attack(
+    raw: psycopg.Connection[Any], mine: Conversation, theirs: Conversation, spec: Spec, key: SigningKey
+) -> Iterator[Attempt]:
     one, other = CONVERSATIONS[0], CONVERSATIONS[1]
     token = mint(key, spec.context, one.context)
     stale = _expired(token, key)
-    theirs = _foreign_order(connection, spec, key, other.context)
+    foreign = theirs.query("SELECT min(id) FROM orders").rows[0][0]
     tries: list[tuple[str, str | None, str]] = [
         ("a query without a context", None, "SELECT count(*) FROM orders"),
         ("a context forged with set_config", token,
          "SELECT count(*) FROM (SELECT set_config('app.organisation_id', '2', true)) AS s, orders"),
         ("an expired token", stale, "SELECT count(*) FROM orders"),
         ("a second context in one transaction", token, fill("SELECT rlsgen.set_context({})", literal(token))),
-        (f"order {theirs} of {other.organisation}, by its id", token,
-         fill("SELECT * FROM orders WHERE id = {}", literal(theirs))),
+        (f"order {foreign} of {other.organisation}, by its id", token,
+         fill("SELECT * FROM orders WHERE id = {}", literal(foreign))),
         ("a hidden table", token, "SELECT * FROM api_keys"),
         ("a hidden column", token, "SELECT password_hash FROM users"),
-        ("a partition, past the policies of its parent", token, _partition(connection)),
+        ("a partition, past the policies of its parent", token, _partition(raw)),
         ("a write into a shared row", token, "DELETE FROM templates"),
         ("row security switched off", token, "SET LOCAL row_security = off; SELECT count(*) FROM orders"),
         ("the policies dropped", token, "DROP POLICY rlsgen_only_select ON orders"),
         ("the keys", token, "SELECT * FROM rlsgen_private.signing_key"),
     ]  # fmt: skip
-    return [Attempt(what, sql.replace(token, "…"), _try(connection, first, sql)) for what, first, sql in tries]
+    for what, first, sql in tries:
+        said = None if first != token else _try_guard(mine, sql)
+        yield Attempt(what, sql.replace(token, "…"), _try(raw, first, sql), open=False, guard=said)
+    # Rights end here: these touch no row, and tell something all the same, or keep the server busy.
+    for what, sql in [
+        ("the planner's numbers, which count everybody", "EXPLAIN SELECT * FROM orders WHERE organisation_id = 2"),
+        ("what other conversations run", "SELECT query FROM pg_stat_activity"),
+        ("the server kept waiting", "SELECT pg_sleep(0.01)"),
+    ]:
+        yield Attempt(what, sql, _try_open(raw, token, sql), open=True, guard=_try_guard(mine, sql))
 
 
 def _try(connection: psycopg.Connection[Any], token: str | None, sql: str) -> str:
@@ -157,7 +173,26 @@ def _try(connection: psycopg.Connection[Any], token: str | None, sql: str) -> st
             return error.diag.message_primary or "refused"
     if rows:
         raise RlsgenError(f"the demo has found a hole: this gave {len(rows)} rows: {sql}")
-    return "no rows: for this conversation it does not exist"
+    return NOTHING
+
+
+def _try_open(connection: psycopg.Connection[Any], token: str, sql: str) -> str:
+    """That Postgres let it through: what is shown as open must be open."""
+    with connection.transaction(force_rollback=True):
+        connection.execute("SELECT rlsgen.set_context(%s)", [token])
+        connection.execute(sql.encode())
+    return "cannot be forbidden"
+
+
+def _try_guard(conversation: Conversation, sql: str) -> str:
+    """What the guard said, or that nothing came back; anything else is the end of the demo."""
+    try:
+        rows = conversation.query(sql).rows
+    except (StatementRefused, QueryFailed) as error:
+        return error.message
+    if rows:
+        raise RlsgenError(f"the demo has found a hole: through the guard this gave {len(rows)} rows: {sql}")
+    return NOTHING
 
 
 def _expired(token: str, key: SigningKey) -> str:
@@ -167,13 +202,6 @@ def _expired(token: str, key: SigningKey) -> str:
     claims["exp"] -= 3 * CLOCK_SKEW_SECONDS + 60
     claims["iat"] = claims["exp"] - 30
     return jwt.encode(claims, key.secret, algorithm="HS256", headers={"kid": header["kid"]})
-
-
-def _foreign_order(
-    connection: psycopg.Connection[Any], spec: Spec, key: SigningKey, context: Mapping[str, object]
-) -> int:
-    answer = _ask(connection, spec, key, "", context, "", "SELECT min(id) FROM orders")
-    return int(str(answer.rows[0][0]))
 
 
 def _partition(connection: psycopg.Connection[Any]) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -13,19 +11,27 @@ from rlsgen.errors import Problem, SpecError
 from rlsgen.identifiers import Name, Sql, fill, identifier, join, literal
 from rlsgen.provision.expression import relation_names
 from rlsgen.provision.foundation import Foundation, recorded
-from rlsgen.provision.functions import accessor_versions, context_functions
+from rlsgen.provision.functions import FINGERPRINT, accessor_versions, context_functions, fingerprint_function
 from rlsgen.provision.grants import wanted_sequences
 from rlsgen.provision.hazards import Onlookers
 from rlsgen.provision.indexes import missing_indexes
 from rlsgen.provision.ledger import Ledger
 from rlsgen.provision.plan import FORMAT, Plan, Step, Transaction
 from rlsgen.provision.predicates import Predicates
-from rlsgen.provision.resolve import OWN_SCHEMAS, Resolved, Resolver, Table
+from rlsgen.provision.resolve import (
+    OWN_SCHEMAS,
+    Resolved,
+    Resolver,
+    Table,
+    existing_problems,
+    undeclared_problems,
+)
 from rlsgen.provision.roles import owner_problems, premises_problems, role_problems
 from rlsgen.provision.routines import RoutineDiffer
 from rlsgen.provision.statistics import statistics_problems
 from rlsgen.provision.surplus import Surplus, surplus_check
 from rlsgen.provision.tables import TableDiffer, forget, restore_row_security
+from rlsgen.spec.fingerprint import Fingerprint
 from rlsgen.spec.model import Spec
 
 
@@ -43,32 +49,6 @@ def search_path(spec: Spec) -> Sql:
     return join(", ", [Sql("pg_catalog"), *(identifier(schema) for schema in spec.schemas), Sql("pg_temp")])
 
 
-def fingerprint(spec: Spec) -> str:
-    """What runtime and database compare: context, roles and access; not prompts, limits or the order of tables."""
-    context = [
-        (f.name, f.type, f.required, f.minimum, f.maximum, f.pattern, f.max_length, f.max_items) for f in spec.context
-    ]
-    tables = sorted(
-        json.dumps(
-            [
-                (t.ref.schema, t.ref.name),
-                t.access,
-                t.filter.text if t.filter else None,
-                t.check.text if t.check else None,
-                [(p.columns, p.parent.schema, p.parent.name, p.parent_columns) for p in t.through],
-                t.allow,
-                t.hide,
-                t.private,
-                t.existing,
-            ]
-        )
-        for t in spec.tables
-    )
-    views = sorted(json.dumps([v.ref.schema, v.ref.name, v.access, v.hide]) for v in spec.views)
-    document = [context, spec.conversation, spec.unrestricted, spec.schemas, spec.force, spec.seal, tables, views]
-    return hashlib.sha256(json.dumps(document).encode()).hexdigest()
-
-
 def compare(spec: Spec, catalog: Catalog) -> Comparison:
     """The plan that brings a database to what the spec says.
 
@@ -76,19 +56,44 @@ def compare(spec: Spec, catalog: Catalog) -> Comparison:
         SpecError: the spec does not fit the database; all problems are in it.
     """
     resolved, problems = Resolver(spec, catalog).resolve()
+    problems += existing_problems(resolved)
+    problems += undeclared_problems(resolved)
     problems += role_problems(spec, catalog)
     problems += owner_problems(resolved)
     problems += premises_problems(catalog)
     problems += statistics_problems(resolved)
-    differ = _Differ(resolved)
+    differ = Differ(resolved)
     problems += differ.surplus.problems()
     if problems:
         raise SpecError(problems)
     return differ.compare()
 
 
-class _Differ:
-    def __init__(self, resolved: Resolved) -> None:
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """What differs, by what it is about, in the order in which a plan mends it."""
+
+    foundation: Transaction | None
+    functions: Transaction | None
+    closing: Transaction | None
+    tables: Mapping[Name, Transaction]
+    views: Mapping[Name, Transaction]
+    orphans: Mapping[Name, Transaction]
+    retired: Transaction | None
+    provision: Transaction | None
+
+    @property
+    def transactions(self) -> tuple[Transaction, ...]:
+        """All of it."""
+        relations = (*self.tables.values(), *self.views.values(), *self.orphans.values())
+        every = (self.foundation, self.functions, self.closing, *relations, self.retired, self.provision)
+        return tuple(each for each in every if each is not None)
+
+
+class Differ:
+    """Compares a resolved spec with its catalog. `all_rights`: as a role that may change everything."""
+
+    def __init__(self, resolved: Resolved, *, all_rights: bool = False) -> None:
         self._resolved = resolved
         self._spec, self._catalog = resolved.spec, resolved.catalog
         self._ledger = Ledger(resolved.catalog.ledger)
@@ -96,14 +101,31 @@ class _Differ:
         wanted |= {name for name, view in resolved.views.items() if view.spec.access != "hidden"}
         wanted |= {sequence for table in resolved.tables.values() for sequence in wanted_sequences(table)}
         self._wanted = wanted
-        self.surplus = Surplus(resolved, wanted)
+        self.surplus = Surplus(resolved, wanted, all_rights=all_rights)
+        self.tables: TableDiffer | None = None
 
     def compare(self) -> Comparison:
+        """The plan."""
+        differences = self.differences()
+        missing = missing_indexes(self._resolved)
+        advice = [
+            Problem(str(each), None, "rlsgen apply --indexes makes it, without blocking writes") for each in missing
+        ]
+        plan = Plan(
+            differences.transactions,
+            search_path(self._spec),
+            (*self._unsealed(), *self.surplus.advice(), *advice),
+        )
+        changed = self.tables.changed.values() if self.tables else ()
+        return Comparison(plan, self._resolved, tuple(changed))
+
+    def differences(self, *, suspending: bool = True) -> Differences:
+        """All that differs. `suspending`: with what closes tables for a moment while the plan is carried out."""
         routines = RoutineDiffer(self._spec, self._catalog, self._ledger)
         existing = {
             name.name: function.result
             for (name, arguments), function in routines.live.items()
-            if name.schema == "rlsgen" and not arguments
+            if name.schema == "rlsgen" and name != FINGERPRINT and not arguments
         }
         accessors = accessor_versions(self._spec, existing)
         predicates = Predicates(self._resolved, {each.field.name: each for each in accessors if each.field})
@@ -113,32 +135,24 @@ class _Differ:
                 predicates.policy(table, "read"), predicates.policy(table, "write")
         retired = routines.retired(accessors, existing)
         onlookers = Onlookers(self._resolved)
-        differ = TableDiffer(self._resolved, predicates, onlookers, self._ledger)
+        self.tables = differ = TableDiffer(self._resolved, predicates, onlookers, self._ledger)
         tables = {name: differ.table(table) for name, table in self._resolved.tables.items()}
-        suspended = self._suspended(differ.altered)
+        suspended = self._suspended(differ.altered) if suspending else []
         tables |= {name: differ.table(self._resolved.tables[name], closed=True) for name in suspended}
         functions = [*context_functions(self._spec, accessors, retired), *predicates.functions.values()]
-        self.surplus.expect(each.name for each in functions)
-        transactions = [
-            Foundation(self._spec, self._catalog, self._ledger).transaction(onlookers.of_keys()),
-            routines.reach(functions, {each.schema for each in self._wanted}),
-            self._closing(suspended),
-            *tables.values(),
-            *(differ.view(view) for view in self._resolved.views.values()),
-            *self._orphans(),
-            routines.retire(retired, functions),
-            self._provision(),
-        ]
-        missing = missing_indexes(self._resolved)
-        advice = [
-            Problem(str(each), None, "rlsgen apply --indexes makes it, without blocking writes") for each in missing
-        ]
-        plan = Plan(
-            tuple(each for each in transactions if each is not None),
-            search_path(self._spec),
-            (*self._unsealed(), *self.surplus.advice(), *advice),
+        mark = fingerprint_function(self._spec)
+        self.surplus.expect(each.name for each in (*functions, mark))
+        views = {name: differ.view(view) for name, view in self._resolved.views.items()}
+        return Differences(
+            foundation=Foundation(self._spec, self._catalog, self._ledger).transaction(onlookers.of_keys()),
+            functions=routines.reach(functions, {each.schema for each in self._wanted}),
+            closing=self._closing(suspended),
+            tables={name: each for name, each in tables.items() if each is not None},
+            views={name: each for name, each in views.items() if each is not None},
+            orphans=dict(self._orphans()),
+            retired=routines.retire(retired, functions),
+            provision=self._provision(list(routines.function(mark))),
         )
-        return Comparison(plan, self._resolved, tuple(differ.changed.values()))
 
     def _unsealed(self) -> Iterator[Problem]:
         """What `seal: off` gives up, said each time."""
@@ -188,7 +202,7 @@ class _Differ:
     def _provisioned(self) -> bool:
         return self._catalog.provision is not None and self._catalog.provision.fingerprint != ""
 
-    def _orphans(self) -> Iterator[Transaction]:
+    def _orphans(self) -> Iterator[tuple[Name, Transaction]]:
         """Tables that have policies or a ledger entry of ours and are declared no more."""
         touched = {relation for kind, relation, _ in self._ledger if kind in ("table", "policy", "replaced")}
         touched |= {
@@ -204,7 +218,7 @@ class _Differ:
                     Step("drop", f"ledger entry of {name}: {kind} {entry}", forget(kind, name, entry), Sql(""))
                     for kind, entry in ((each.kind, each.name) for each in self._ledger.of(name))
                 ]
-                yield Transaction(f"{name}, which is gone", tuple(forgets))
+                yield name, Transaction(f"{name}, which is gone", tuple(forgets))
                 continue
             steps = tuple(
                 restore_row_security(
@@ -212,25 +226,21 @@ class _Differ:
                 )
             )
             if steps:
-                yield Transaction(f"table {name}, declared no more", steps)
+                yield name, Transaction(f"table {name}, declared no more", steps)
 
     def _is_gone(self, name: Name) -> bool:
         """Whether a relation of the ledger exists no more; what is no relation has rlsgen's schema there."""
         return name.schema not in OWN_SCHEMAS and name not in self._catalog.relations
 
-    def _provision(self) -> Transaction | None:
-        mark = fingerprint(self._spec)
+    def _provision(self, steps: list[Step]) -> Transaction | None:
+        """What says that all of it is true: the fingerprint's function (`steps`), for runtimes, and our own record."""
+        mark = Fingerprint.of(self._spec).digest
         now = self._catalog.provision
-        if now is not None and (now.fingerprint, now.format, now.seal) == (mark, FORMAT, self._spec.seal):
-            return None
-        sql = fill(
-            "UPDATE rlsgen.provision SET format = {}, spec_hash = {}, fingerprint = {}, seal = {}",
-            literal(FORMAT),
-            literal(mark),
-            literal(mark),
-            literal(self._spec.seal),
-        )
-        back = "UPDATE rlsgen.provision SET format = {}, spec_hash = {}, fingerprint = {}, seal = {}"
-        before = (now.format, now.spec_hash, now.fingerprint, now.seal) if now else (FORMAT, "", "", self._spec.seal)
-        step = Step("alter", "fingerprint of the provision", sql, fill(back, *(literal(value) for value in before)))
-        return Transaction("the fingerprint, when all of it is true", (step,))
+        if now is None or (now.fingerprint, now.format, now.seal) != (mark, FORMAT, self._spec.seal):
+            template = "UPDATE rlsgen.provision SET format = {}, spec_hash = {}, fingerprint = {}, seal = {}"
+            sql = fill(template, literal(FORMAT), literal(mark), literal(mark), literal(self._spec.seal))
+            seal = self._spec.seal
+            before = (now.format, now.spec_hash, now.fingerprint, now.seal) if now else (FORMAT, "", "", seal)
+            reverse = fill(template, *(literal(value) for value in before))
+            steps.append(Step("alter", "fingerprint of the provision", sql, reverse))
+        return Transaction("the fingerprint, when all of it is true", tuple(steps)) if steps else None

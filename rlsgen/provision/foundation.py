@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
-from rlsgen.catalog.model import Catalog
-from rlsgen.identifiers import Name, Sql, fill, literal
+from rlsgen.catalog.model import Catalog, Grant, Relation
+from rlsgen.identifiers import Name, Sql, display, fill, literal
 from rlsgen.provision.functions import key_tables
 from rlsgen.provision.ledger import Ledger
 from rlsgen.provision.plan import FORMAT, Step, Transaction, Warned
@@ -35,7 +35,7 @@ class Foundation:
         create = Sql(f"{render('ledger.sql.j2')};\n{key_tables()}".rstrip().rstrip(";"))
         source = hashlib.sha256(create.encode()).hexdigest()
         entry = self._ledger.get(("foundation", FOUNDATION, ""))
-        if entry and entry.source == source and entry.live == self._live() and self._closed():
+        if entry and entry.source == source and entry.live == self._live() and not any(self.faults()):
             return None
         first = fill(
             "INSERT INTO rlsgen.provision (format, spec_hash, fingerprint, system_identifier, seal)"
@@ -66,18 +66,43 @@ class Foundation:
         text = "".join(each.definition for each in sorted(self._private, key=lambda each: each.name.name))
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _closed(self) -> bool:
-        """Whether what is private is there and its owner's alone, and the keys under row security without policies."""
+    def faults(self) -> Iterator[str]:
+        """What is not as it must be: all there, its owner's alone, and keys under row security without policies."""
         tables = {name: self._catalog.relations.get(name) for name in (*_KEY_TABLES, *_LEDGER_TABLES)}
-        keys = [tables[name] for name in _KEY_TABLES]
-        columns = [(each, column) for each in tables.values() if each for column in each.columns]
-        owned = [self._catalog.schemas["rlsgen_private"], *tables.values(), *self._private]
-        return (
-            all(each is not None and all(grant.grantee == each.owner for grant in each.grants) for each in owned)
-            and all(grant.grantee == each.owner for each, column in columns for grant in column.grants)
-            and all(column.statistics == 0 for _, column in columns if column.name in _SECRETS)
-            and all(key is not None and key.row_security and not key.policies for key in keys)
-        )
+        schema = self._catalog.schemas.get("rlsgen_private")
+        yield from (f"table {name} is missing" for name, table in tables.items() if table is None)
+        if schema is None:
+            yield "schema rlsgen_private is missing"
+        else:
+            yield from _held("schema rlsgen_private", schema.owner, schema.grants)
+        for function in self._private:
+            yield from _held(f"function {function.name}", function.owner, function.grants)
+        for name, table in tables.items():
+            if table is not None:
+                yield from _held(f"table {name}", table.owner, table.grants)
+                yield from (
+                    fault
+                    for column in table.columns
+                    for fault in _held(f"column {column.name} of {name}", table.owner, column.grants)
+                )
+                if name in _KEY_TABLES:
+                    yield from _key_faults(table)
+
+
+def _held(what: str, owner: str, grants: Collection[Grant]) -> Iterator[str]:
+    others = sorted({display(grant.grantee) if grant.grantee else "PUBLIC" for grant in grants} - {display(owner)})
+    if others:
+        yield f"{', '.join(others)} may use {what}"
+
+
+def _key_faults(table: Relation) -> Iterator[str]:
+    if not table.row_security:
+        yield f"table {table.name} is not under row security, so that pg_read_all_data reads the keys"
+    if table.policies:
+        yield f"table {table.name} has policies, and rows that a policy shows"
+    kept = [column.name for column in table.columns if column.name in _SECRETS and column.statistics != 0]
+    if kept:
+        yield f"statistics of {', '.join(kept)} of {table.name} are kept, which give keys away bit by bit"
 
 
 def recorded(step: Step, relation: Name = FOUNDATION) -> Step:

@@ -1,4 +1,4 @@
-"""The functions of the sealed context: the setter that verifies a token, and an accessor for every field.
+"""The functions of the sealed context: the setter that verifies a token, an accessor for every field, the fingerprint.
 
 Templates lay the SQL out; what a value must look like is decided here. The bodies are read again in every session,
 under whatever settings the caller chose: so no literal has a backslash outside of E'', no input depends on DateStyle or
@@ -25,9 +25,11 @@ from rlsgen.runtime.token import (
     MAX_TOKEN_BYTES,
     integer_range,
 )
+from rlsgen.spec.fingerprint import Fingerprint
 from rlsgen.spec.model import ContextField, Spec
 
 SCHEMA = "rlsgen"
+FINGERPRINT = Name(SCHEMA, "fingerprint")
 SEAL_VERSION = 1
 """Part of what is sealed: a later encoding must never be mistaken for this one."""
 
@@ -108,6 +110,12 @@ def context_functions(
     sealed = _Sealed(_layout(spec), tuple(_claimed(field) for field in spec.context))
     made = [_accessor(each, sealed if spec.seal else None) for each in (*accessors, *retired)]
     return (_setter(spec, sealed), *made)
+
+
+def fingerprint_function(spec: Spec) -> DesiredFunction:
+    """What tells a runtime whether the database was provisioned with its spec; replaced when all else is there."""
+    body = render("fingerprint.sql.j2", fingerprint=literal(Fingerprint.of(spec).text))
+    return _function(FINGERPRINT.name, body, result=Sql("text"), parameters="", kind="STABLE PARALLEL SAFE")
 
 
 def key_tables() -> Sql:

@@ -82,6 +82,24 @@ def live_text(policy: Policy) -> str:
     return "".join("-" if part is None else f"{len(part)}:{part}" for part in parts)
 
 
+def recorded_policy(name: str, text: str) -> Policy | None:
+    """The policy that `live_text` was made of; None where somebody wrote something else into the ledger."""
+    parts: list[str | None] = []
+    while text:
+        size, _, rest = text.partition(":")
+        if text[0] == "-":
+            parts, text = [*parts, None], text[1:]
+        elif size.isdecimal():
+            parts, text = [*parts, rest[: int(size)]], rest[int(size) :]
+        else:
+            return None
+    roles = tuple(part for part in parts[2:-2] if part is not None)
+    command = next((word for word in ("ALL", *_WORDS.values()) if parts and word == parts[0]), None)
+    if command is None or len(parts) < 5 or parts[1] not in ("permissive", "restrictive"):
+        return None
+    return Policy(name, command, parts[1] == "permissive", roles, parts[-2], parts[-1])
+
+
 def recreate(table: Name, policy: Policy) -> Sql:
     """The statement that makes a live policy again, from what pg_get_expr showed of it."""
     using = None if policy.using is None else Sql(policy.using)

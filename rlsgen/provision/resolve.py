@@ -7,7 +7,7 @@ import graphlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from rlsgen.catalog.model import Catalog, Column, Index, Relation
+from rlsgen.catalog.model import Catalog, Column, Index, Policy, Relation
 from rlsgen.errors import Position, Problem
 from rlsgen.identifiers import Name, display
 from rlsgen.spec.model import FilterText, RelationRef, Spec, TableSpec, Through, ViewSpec
@@ -113,8 +113,50 @@ def suggestion(wrong: str, known: Iterator[str] | list[str]) -> str:
     return f"did you mean {display(close[0])}?" if close else ""
 
 
+def undeclared(resolved: Resolved) -> Iterator[Relation]:
+    """Tables and the like in the spec's schemas that nobody declared, and that no declared one covers."""
+    spec, catalog = resolved.spec, resolved.catalog
+    declared = {name for table in spec.tables if (name := find(spec, catalog, table.ref))}
+    for name, relation in catalog.relations.items():
+        if name.schema not in spec.schemas or relation.kind in ("view", "sequence") or relation.extension:
+            continue
+        if name not in declared and name not in resolved.views and not _covered(relation, catalog, declared):
+            yield relation
+
+
+def undeclared_problems(resolved: Resolved) -> Iterator[Problem]:
+    """The same as problems, unless the spec says that what is not declared is hidden."""
+    if resolved.spec.undeclared == "hidden":
+        return
+    for relation in undeclared(resolved):
+        kind = {"matview": "materialized view", "foreign": "foreign table"}.get(relation.kind, "table")
+        hint = "add it under tables: with a filter, `hidden`, or {access: shared, why: …}"
+        yield Problem(f"{kind} {relation.name} is not declared", resolved.spec.positions.get("tables"), hint)
+
+
+def others_policies(table: Table) -> tuple[Policy, ...]:
+    """The policies of a table that are not rlsgen's."""
+    return tuple(policy for policy in table.relation.policies if not policy.name.startswith("rlsgen_"))
+
+
+def existing_problems(resolved: Resolved) -> Iterator[Problem]:
+    """Scoped tables that have policies already, where the spec does not say what becomes of them."""
+    for table in resolved.tables.values():
+        others = [policy.name for policy in others_policies(table)]
+        if others and table.spec.existing == "refuse" and table.spec.access == "scoped":
+            yield Problem(
+                f"table {table.name} already has policies: {', '.join(map(display, others))}",
+                table.spec.position,
+                "say `existing: keep` to leave them beside rlsgen's, or `existing: replace` to drop them "
+                "(destroy gives them back)",
+            )
+
+
 class Resolver:
-    """Collects problems while it resolves; all of them are reported at once."""
+    """Collects problems while it resolves; all of them are reported at once.
+
+    `doubtful` are tables that have some: what their policies should be is not known.
+    """
 
     def __init__(self, spec: Spec, catalog: Catalog) -> None:
         self._spec = spec
@@ -122,13 +164,13 @@ class Resolver:
         self._problems: list[Problem] = []
         self._missed = 0
         self._parents: dict[Name, dict[Name, Position]] = {}
+        self.doubtful: set[Name] = set()
 
     def resolve(self) -> tuple[Resolved, list[Problem]]:
         """Every table and view that could be resolved, in an order in which parents come first, and all problems."""
         found = self._relations()
         tables = {name: self._table(name, spec, found) for name, spec in found.items()}
         views = self._views()
-        self._undeclared(tables, views)
         resolved = Resolved(self._spec, self._catalog, self._ordered(tables), views)
         self._problems += [problem for view in views.values() for problem in _view_problems(resolved, view)]
         return resolved, self._problems
@@ -181,6 +223,7 @@ class Resolver:
 
     def _table(self, name: Name, spec: TableSpec, found: Mapping[Name, TableSpec]) -> Table:
         relation = self._catalog.relations[name]
+        before = len(self._problems)
         for column in (*spec.hide, *spec.private):
             if relation.column(column) is None:
                 hint = suggestion(column, [each.name for each in relation.columns])
@@ -191,14 +234,6 @@ class Resolver:
         for text in (spec.filter, spec.check):
             if text is not None:
                 self._sub_queries(name, text, found)
-        others = [policy.name for policy in relation.policies if not policy.name.startswith("rlsgen_")]
-        if others and spec.existing == "refuse" and spec.access == "scoped":
-            self._problem(
-                f"table {name} already has policies: {', '.join(map(display, others))}",
-                spec.position,
-                "say `existing: keep` to leave them beside rlsgen's, or `existing: replace` to drop them "
-                "(destroy gives them back)",
-            )
         if (
             spec.access == "scoped"
             and not spec.filter
@@ -210,6 +245,8 @@ class Resolver:
                 spec.position,
                 "give it a filter as well",
             )
+        if len(self._problems) > before:
+            self.doubtful.add(name)
         return Table(spec, relation, paths)
 
     def _path(self, child: Name, through: Through, found: Mapping[Name, TableSpec]) -> Path | None:
@@ -287,15 +324,18 @@ class Resolver:
                 self._parents[table].setdefault(name, place)
 
     def _ordered(self, tables: dict[Name, Table]) -> dict[Name, Table]:
-        sorter = graphlib.TopologicalSorter({name: sorted(parents) for name, parents in self._parents.items()})
-        try:
-            return {name: tables[name] for name in sorter.static_order() if name in tables}
-        except graphlib.CycleError as exc:
-            cycle: list[Name] = exc.args[1][::-1]
+        above = {name: sorted(parents) for name, parents in self._parents.items()}
+        while True:
+            try:
+                order = list(graphlib.TopologicalSorter(above).static_order())
+                return {name: tables[name] for name in order if name in tables}
+            except graphlib.CycleError as exc:
+                cycle: list[Name] = exc.args[1][::-1]
             position = self._parents[cycle[0]].get(cycle[1])
             shown = " → ".join(map(str, cycle))
             self._problem(f"these policies would recurse into each other: {shown}", position, "break the circle")
-            return tables
+            self.doubtful |= set(cycle)
+            above |= {name: [] for name in cycle}
 
     def _views(self) -> dict[Name, View]:
         views: dict[Name, View] = {}
@@ -317,19 +357,6 @@ class Resolver:
                     self._problem(f"column {display(column)} of {name} does not exist", spec.position, hint)
             views[name] = View(spec, relation)
         return views
-
-    def _undeclared(self, tables: Mapping[Name, Table], views: Mapping[Name, View]) -> None:
-        if self._spec.undeclared == "hidden":
-            return
-        position = self._spec.positions.get("tables")
-        declared = {name for table in self._spec.tables if (name := find(self._spec, self._catalog, table.ref))}
-        for name, relation in self._catalog.relations.items():
-            if name.schema not in self._spec.schemas or relation.kind in ("view", "sequence") or relation.extension:
-                continue
-            if name not in declared and name not in views and not _covered(relation, self._catalog, declared):
-                kind = {"matview": "materialized view", "foreign": "foreign table"}.get(relation.kind, "table")
-                hint = "add it under tables: with a filter, `hidden`, or {access: shared, why: …}"
-                self._problem(f"{kind} {name} is not declared", position, hint)
 
 
 def _last_names(text: FilterText) -> frozenset[str]:

@@ -14,14 +14,19 @@ from rlsgen.spec.model import Spec
 
 def role_problems(spec: Spec, catalog: Catalog) -> Iterator[Problem]:
     """Roles that are missing, and everything that makes a conversation role more than it must be."""
+    yield from named_problems(spec, catalog)
+    if spec.conversation in catalog.roles:
+        yield from _conversation(spec.conversation, catalog, spec.positions.get("roles.conversation"))
+
+
+def named_problems(spec: Spec, catalog: Catalog) -> Iterator[Problem]:
+    """Roles that are missing, or that are not what the database was provisioned for."""
     places = spec.positions
     conversation = spec.conversation
     if conversation not in catalog.roles:
         create = fill("CREATE ROLE {} LOGIN", identifier(conversation))
         hint = suggestion(conversation, list(catalog.roles)) or f"an administrator can run: {create}"
         yield Problem(f"role {display(conversation)} does not exist", places.get("roles.conversation"), hint)
-    else:
-        yield from _conversation(conversation, catalog, places.get("roles.conversation"))
     former = provisioned_role(catalog, conversation)
     if former is not None:
         message = f"this database is provisioned for {display(former)}, whose privileges nobody would take back"

@@ -36,7 +36,7 @@ class RoutineDiffer:
         """The functions as they should be, and for the conversation role the way to them and into `schemas`."""
         steps: list[Step] = []
         for function in desired:
-            steps += self._function(function)
+            steps += self.function(function)
         schema = self._catalog.schemas.get("rlsgen")
         role = identifier(self._spec.conversation)
         checks: list[Sql] = []
@@ -93,7 +93,8 @@ class RoutineDiffer:
             )
             yield recorded(step), check
 
-    def _function(self, desired: DesiredFunction) -> Iterator[Step]:
+    def function(self, desired: DesiredFunction) -> Iterator[Step]:
+        """What makes or mends one function, and who may execute it."""
         live = self.live.get((desired.name, desired.arguments))
         source = hashlib.sha256(desired.create.encode()).hexdigest()
         label = f"function {desired.name}({desired.arguments})"

@@ -51,9 +51,12 @@ _DEFAULT_KINDS: Mapping[str, Sql] = {
 
 
 class Surplus:
-    """Finds what must be closed; knows which privileges the spec wants on what."""
+    """Finds what must be closed; knows which privileges the spec wants on what.
 
-    def __init__(self, resolved: Resolved, wanted_relations: set[Name]) -> None:
+    `all_rights`: with the steps for what the role that reads the catalog may not close.
+    """
+
+    def __init__(self, resolved: Resolved, wanted_relations: set[Name], *, all_rights: bool = False) -> None:
         self._spec = resolved.spec
         self._catalog: Catalog = resolved.catalog
         self._resolved = resolved
@@ -61,7 +64,7 @@ class Surplus:
         self._who = resolved.spec.conversation
         self._admin = privileges_of(self._catalog.current_user, self._catalog)
         me = self._catalog.roles.get(self._catalog.current_user)
-        self._superuser = bool(me and me.superuser)
+        self._superuser = all_rights or bool(me and me.superuser)
         self._own: set[Name] = set()
         self._own_addresses: set[str] = set()  # as pg_identify_object may spell them
         self.expect(entry.relation for entry in resolved.catalog.ledger if entry.kind == "function")
@@ -96,12 +99,26 @@ class Surplus:
 
     def other_steps(self) -> Iterator[Step]:
         """REVOKE for everything else that the conversation role was granted and the spec does not want."""
+        for _, steps in self.others():
+            yield from steps
+        for default, step in self.defaults():
+            if default.grant.grantee == self._who:
+                yield step
+
+    def others(self) -> Iterator[tuple[Dependency, tuple[Step, ...]]]:
+        """What the conversation role was granted on something that is no relation, and what takes it back."""
         for dependency in self._catalog.dependencies:
             if dependency.kind == "acl" and dependency.identity is None and not self._is_wanted(dependency):
-                yield from self._revoke_all(dependency)
+                yield dependency, tuple(self._revoke_all(dependency))
+
+    def defaults(self) -> Iterator[tuple[DefaultPrivilege, Step]]:
+        """What the conversation role, or everybody, will hold on what nobody has made yet, and what revokes it."""
         for default in self._catalog.default_privileges:
             if default.grant.grantee == self._who:
-                yield self._revoke_default(default.owner, default.schema, default.kind, default.grant)
+                yield default, self._revoke_default(default.owner, default.schema, default.kind, default.grant)
+        for default in self._public_defaults():
+            if self.may_change(default.owner):
+                yield default, self._default_from_public(default)
 
     def _before(self, name: Name, held: Privileges) -> Sql:
         """The ledger row that lets destroy give privileges back, if they stood before rlsgen and are no later drift."""
@@ -178,7 +195,7 @@ class Surplus:
 
     def problems(self) -> Iterator[Problem]:
         """What PUBLIC may read although the spec does not show it, and what nobody here may revoke."""
-        for relation in self._reachable:
+        for relation in self.reachable:
             declared = self._declared(relation)
             position = self._spec.positions.get("tables")
             if "SELECT" in self._public_on(relation) and relation.kind != "sequence" and not declared:
@@ -236,21 +253,26 @@ class Surplus:
             if "CREATE" in public(schema.grants) and self.may_change(schema.owner):
                 target = fill("SCHEMA {}", identifier(schema.name))
                 yield self._from_public("CREATE", target, f"schema {schema.name}", schema.grants)
+        for _, step in self.public_functions():
+            yield step
+
+    def public_functions(self) -> Iterator[tuple[Function, Step]]:
+        """SECURITY DEFINER functions that everybody may execute, and what ends that."""
         for function in self._definers():
             if self.may_change(function.owner):
                 target = fill("ROUTINE {}({})", function.name.sql, Sql(function.arguments))
-                yield self._from_public("EXECUTE", target, f"function {function.name}", function.grants)
+                yield function, self._from_public("EXECUTE", target, f"function {function.name}", function.grants)
 
     def public_relation_steps(self) -> Iterator[tuple[Name, Step]]:
         """The same for relations, each with its relation: it is given back with it."""
-        for relation in self._reachable:
+        for relation in self.reachable:
             for step in self._relation_steps(relation):
                 yield relation.name, step
 
     def _public_defaults(self) -> Iterator[DefaultPrivilege]:
         """What PUBLIC will hold on tables that nobody has made yet: they would be open until the next apply."""
         for default in self._catalog.default_privileges:
-            somewhere = default.schema is None or self._enters(default.schema)
+            somewhere = default.schema is None or self.enters(default.schema)
             if default.grant.grantee is None and default.kind == "table" and somewhere:
                 yield default
 
@@ -303,23 +325,24 @@ class Surplus:
         for schema in self._catalog.schemas.values():
             if "CREATE" in public(schema.grants) and self.may_change(schema.owner):
                 yield public_lost_create(schema.name)
-        for relation in self._reachable:
+        for relation in self.reachable:
             if self.may_change(relation.owner):
                 yield public_lost(relation)
         for name in dict.fromkeys(each.name for each in self._definers() if self.may_change(each.owner)):
             yield public_lost_function(name)
 
     @cached_property
-    def _reachable(self) -> tuple[Relation, ...]:
+    def reachable(self) -> tuple[Relation, ...]:
         """Relations on which PUBLIC holds something."""
-        entered = {schema for schema in self._catalog.schemas if schema not in OWN_SCHEMAS and self._enters(schema)}
+        entered = {schema for schema in self._catalog.schemas if schema not in OWN_SCHEMAS and self.enters(schema)}
         return tuple(
             relation
             for name, relation in self._catalog.relations.items()
             if name.schema in entered and self._public_on(relation)
         )
 
-    def _enters(self, schema: str) -> bool:
+    def enters(self, schema: str) -> bool:
+        """Whether the conversation role gets into a schema, through PUBLIC or by the spec."""
         return "USAGE" in public(self._catalog.schemas[schema].grants) or schema in self._spec.schemas
 
     def _public_on(self, relation: Relation) -> set[str]:
@@ -330,7 +353,7 @@ class Surplus:
             public_may = "EXECUTE" in public(function.grants)
             schema = function.name.schema
             # Of rlsgen's own functions, compared one by one, EXECUTE is compared too.
-            reachable = self._enters(schema) if schema not in OWN_SCHEMAS else function.name not in self._own
+            reachable = self.enters(schema) if schema not in OWN_SCHEMAS else function.name not in self._own
             if function.definer and public_may and reachable:
                 yield function
 

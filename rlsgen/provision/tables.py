@@ -58,6 +58,11 @@ def regclass(name: Name) -> Sql:
     return fill("{}::regclass", literal(name.sql))
 
 
+def policy_label(policy: str, table: Name) -> str:
+    """What steps call a policy."""
+    return f"policy {policy} on {table}"
+
+
 class TableDiffer:
     """Compares tables and views, one by one, with what they should be."""
 
@@ -163,7 +168,7 @@ class TableDiffer:
                 steps.append(
                     Step(
                         "drop",
-                        f"policy {name} on {table.name}",
+                        policy_label(name, table.name),
                         drop,
                         recreate(table.name, policy),
                         forget("policy", table.name, name),
@@ -181,7 +186,7 @@ class TableDiffer:
         self, step: Step, table: Table, live: Mapping[str, Policy], desired: Sequence[DesiredPolicy]
     ) -> Step:
         """The step, with the hazards for unrestricted roles that it leaves out, and whose rows vanish with that."""
-        if step.object != f"policy {UNRESTRICTED} on {table.name}" or UNRESTRICTED not in live:
+        if step.object != policy_label(UNRESTRICTED, table.name) or UNRESTRICTED not in live:
             return step
         covered = next((policy.roles for policy in desired if policy.name == UNRESTRICTED), ())
         force = self._spec.force
@@ -195,7 +200,7 @@ class TableDiffer:
         )
         if same:
             return
-        label = f"policy {desired.name} on {desired.table}"
+        label = policy_label(desired.name, desired.table)
         drop = drop_policy(desired.table, desired.name)
         recorded = fill(
             "SELECT rlsgen_private.record_policy({}, {}, {})",
@@ -283,7 +288,7 @@ def _replaced(table: Table, policy: Policy) -> Step:
     document = {"create": recreate(table.name, policy)}
     return Step(
         "drop",
-        f"policy {policy.name} on {table.name}",
+        policy_label(policy.name, table.name),
         drop_policy(table.name, policy.name),
         recreate(table.name, policy),
         record("replaced", table.name, policy.name, "", "", document),

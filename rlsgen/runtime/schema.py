@@ -8,7 +8,11 @@ from functools import cached_property
 from importlib.resources import files
 from typing import Any, Literal
 
-from rlsgen.identifiers import Name
+import psycopg
+from psycopg.rows import tuple_row
+
+from rlsgen.errors import ServerError
+from rlsgen.identifiers import Name, identifier, join
 from rlsgen.spec.model import RelationRef, Spec, TableSpec, ViewSpec
 
 
@@ -100,6 +104,22 @@ def schemas_of(spec: Spec) -> list[str]:
     """The schemas to read: the spec's, and those that only a qualified name in it mentions."""
     named = (each.ref.schema for each in _declared(spec))
     return list(dict.fromkeys([*spec.schemas, *(name for name in named if name is not None)]))
+
+
+def read_schema(connection: psycopg.Connection[Any], spec: Spec) -> Schema:
+    """The schema, over a connection of the conversation role that is in no transaction; types as statements see them.
+
+    Raises:
+        ServerError: the connection is another role's, which could see what conversations must not.
+    """
+    path = join(", ", map(identifier, ("pg_catalog", *spec.schemas, "pg_temp")))
+    with connection.transaction(force_rollback=True), psycopg.RawCursor(connection, row_factory=tuple_row) as cursor:
+        found = cursor.execute("SELECT current_user, pg_catalog.set_config('search_path', $1, true)", [path]).fetchone()
+        if found is None or found[0] != spec.conversation:
+            role = found[0] if found is not None else "nobody"
+            hint = "what another role may see is not what a conversation may see"
+            raise ServerError(f"this is a connection of {role}; connect as {spec.conversation}", hint=hint)
+        return build_schema(spec, cursor.execute(schema_query(), [schemas_of(spec)]).fetchall())
 
 
 def build_schema(spec: Spec, rows: Sequence[Sequence[Any]]) -> Schema:

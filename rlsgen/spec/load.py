@@ -7,9 +7,10 @@ from pathlib import Path
 from rlsgen.errors import Position, Problem, SpecError
 from rlsgen.spec.context import read_fields
 from rlsgen.spec.document import Document, Mapping, Node, Scalar, read
-from rlsgen.spec.model import ContextField, Limits, Spec
+from rlsgen.spec.functions import read_functions
+from rlsgen.spec.model import ContextField, Exclusion, Limits, LintSettings, Spec
 from rlsgen.spec.relations import RelationReader
-from rlsgen.spec.schema import RawLimits, RawSpec
+from rlsgen.spec.schema import RawLimits, RawLint, RawSpec
 from rlsgen.spec.validation import suggest, validate
 
 MAX_BYTES = 10 * 1024 * 1024
@@ -58,6 +59,7 @@ def parse_spec(text: str, file: str) -> Spec:
     _check_schemas(document, raw, problems)
     relations = RelationReader(document, validated, problems, SYSTEM_SCHEMAS)
     tables, views = relations.tables(), relations.views()
+    functions = read_functions(document, raw.functions, problems)
     limits = _limits(document, raw.limits, fields, problems)
     if problems:
         raise SpecError(sorted(dict.fromkeys(problems), key=lambda problem: problem.position or Position("", 0, 0)))
@@ -72,8 +74,10 @@ def parse_spec(text: str, file: str) -> Spec:
         seal=raw.seal,
         tables=tables,
         views=views,
+        functions=functions,
         limits=limits,
         positions=_positions(document),
+        lint=_lint(document, raw.lint),
     )
 
 
@@ -117,6 +121,14 @@ def _limits(document: Document, raw: RawLimits, fields: tuple[ContextField, ...]
             message = f"limits.{key} does not say per what it counts"
             problems.append(Problem(message, document.key_position("limits", key), "add `per` and a context field"))
     return Limits(per.name if per else None, raw.rows, raw.bytes, raw.seconds, raw.concurrent, raw.per_minute)
+
+
+def _lint(document: Document, raw: RawLint) -> LintSettings:
+    ignore = tuple(
+        Exclusion(each.rule, each.object, each.why, each.until, document.position("lint", "ignore", index))
+        for index, each in enumerate(raw.ignore)
+    )
+    return LintSettings(raw.key_days, ignore)
 
 
 def _positions(document: Document) -> dict[str, Position]:

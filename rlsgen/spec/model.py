@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Literal
 
 from rlsgen.errors import Position
@@ -108,6 +109,16 @@ class ViewSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class AllowedFunction:
+    """A function or operator of the database's own that statements may use: `public.similarity`, `public.<->`."""
+
+    schema: str
+    name: str
+    operator: bool
+    position: Position = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds per value of one context field; None means unlimited. Enforced by the runtime, per process."""
 
@@ -117,6 +128,25 @@ class Limits:
     seconds: float | None = None
     concurrent: int | None = None
     per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Findings of one lint rule that are accepted."""
+
+    rule: str
+    object: str | None  # as findings show it; * stands for any characters; None: all
+    why: str
+    until: date | None  # the last day on which they are
+    position: Position = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LintSettings:
+    """What lint accepts and expects."""
+
+    key_days: int = 180
+    ignore: tuple[Exclusion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +164,9 @@ class Spec:
     tables: tuple[TableSpec, ...]
     views: tuple[ViewSpec, ...]
     limits: Limits
+    functions: tuple[AllowedFunction, ...] = field(default=(), kw_only=True)
     positions: Mapping[str, Position] = field(compare=False)  # of "roles.conversation", "schemas", "tables"... dotted
+    lint: LintSettings = LintSettings()
 
     def field(self, name: str) -> ContextField | None:
         """The context field of that name, compared as identifiers fold."""

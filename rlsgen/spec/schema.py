@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -66,6 +67,14 @@ def _switch(value: object) -> object:
     return {"on": True, "off": False}.get(value, value) if isinstance(value, str) else value
 
 
+def _day(value: object) -> object:
+    """2027-01-31, which YAML may also give as text."""
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) and len(value) == len("2027-01-31") else value
+    except ValueError:
+        raise PydanticCustomError("day", "is no day of the calendar; write it as 2027-01-31") from None
+
+
 def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -77,6 +86,8 @@ Commands = Annotated[list[Command], AfterValidator(_unique), Field(min_length=1)
 _SIZE_SCHEMA = [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[0-9]+ *(B|kB|MB|GB)$"}]
 Size = Annotated[int, BeforeValidator(_size), Field(ge=1), WithJsonSchema({"anyOf": _SIZE_SCHEMA})]
 Switch = Annotated[bool, BeforeValidator(_switch), WithJsonSchema({"enum": ["on", "off", True, False]})]
+Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
+Reason = Annotated[str, Field(min_length=1)]
 _TEXTS_SCHEMA = [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
 Texts = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1), WithJsonSchema({"anyOf": _TEXTS_SCHEMA})]
 
@@ -272,6 +283,16 @@ class RawView(ShortRaw):
         return {"enum": ["invoker", "hidden"]}
 
 
+class RawFunctions(Raw):
+    """Functions and operators of the database's own that statements may use."""
+
+    allow: Annotated[list[str], AfterValidator(_unique), Field(min_length=1)] = Field(
+        default=[],
+        description="Functions and operators by their qualified names. Everyone may then call all that have the name.",
+        examples=[["public.similarity", "public.<->"]],
+    )
+
+
 class RawLimits(Raw):
     """Bounds of what one organisation may use; what is left out is unlimited. Enforced by the runtime, per process."""
 
@@ -291,6 +312,34 @@ class RawLimits(Raw):
     )
     concurrent: int | None = Field(default=None, ge=1, description="The most statements at a time.", examples=[4])
     per_minute: int | None = Field(default=None, ge=1, description="The most statements in a minute.", examples=[120])
+
+
+class RawExclusion(Raw):
+    """Findings of `rlsgen lint` that are accepted, with a reason."""
+
+    rule: Reason = Field(description="The rule's id, as findings show it.", examples=["unique-without-tenant"])
+    object: str | None = Field(
+        default=None,
+        description="What the findings are about, as they show it; * stands for any characters; all where left out.",
+        examples=["public.templates", "public.archive_*"],
+    )
+    why: Reason = Field(description="Why they are accepted.", examples=["template ids are no secret"])
+    until: Day | None = Field(
+        default=None, description="The last day on which they are accepted.", examples=["2027-01-31"]
+    )
+
+
+class RawLint(Raw):
+    """What `rlsgen lint` accepts and expects."""
+
+    key_days: int = Field(
+        default=180, ge=1, description="The most days that a signing key should be in use.", examples=[90]
+    )
+    ignore: list[RawExclusion] = Field(
+        default=[],
+        description="Findings that are accepted, each with a reason.",
+        examples=[[{"rule": "unique-without-tenant", "object": "public.templates", "why": "ids are no secret"}]],
+    )
 
 
 class RawSpec(Raw):
@@ -335,10 +384,20 @@ class RawSpec(Raw):
     views: dict[str, RawView] = Field(
         default={}, description="Views by name, as SQL reads it.", examples=[{"monthly_revenue": "invoker"}]
     )
+    functions: RawFunctions = Field(
+        default=RawFunctions(),
+        description="Functions and operators of your own, or of extensions, that statements may use.",
+        examples=[{"allow": ["public.similarity"]}],
+    )
     limits: RawLimits = Field(
         default=RawLimits(),
         description="Bounds of what one organisation may use.",
         examples=[{"per": "organisationId", "rows": 10000, "bytes": "20MB", "seconds": 30}],
+    )
+    lint: RawLint = Field(
+        default=RawLint(),
+        description="What `rlsgen lint` accepts and expects.",
+        examples=[{"key_days": 90, "ignore": [{"rule": "server-version", "why": "the upgrade is planned"}]}],
     )
 
 

@@ -29,6 +29,7 @@ _OPERANDS: dict[type[Message], tuple[str, ...]] = {
     pb.JsonIsPredicate: ("expr",),
     pb.List: ("items",),
     pb.NullTest: ("arg",),
+    pb.RangeTableFunc: ("docexpr", "rowexpr"),
     pb.SubLink: ("testexpr",),
     pb.TypeCast: ("arg",),
     pb.XmlExpr: ("args",),

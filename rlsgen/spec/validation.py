@@ -25,7 +25,9 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("tables", "*", "columns"): schema.RawColumns,
     ("views", "*"): schema.RawView,
     ("views", "*", "columns"): schema.RawViewColumns,
+    ("functions",): schema.RawFunctions,
     ("limits",): schema.RawLimits,
+    ("lint",): schema.RawLint,
 }
 # They take the place of required parts that are missing or broken, so that everything else can still be looked at. No
 # spec is made from them: there is a problem already.
@@ -127,10 +129,7 @@ def _unknown_key(document: Document, path: tuple[int | str, ...]) -> Problem:
     where, key = path[:-1], str(path[-1])
     model = _MODELS[tuple("*" if at == 1 and path[0] in _NAMED else str(step) for at, step in enumerate(where))]
     known = [field.alias or name for name, field in model.model_fields.items()]
-    if key == "functions" and not where:
-        hint = "`functions` is reserved for a later version; remove it"
-    else:
-        hint = suggest(key, known, f"known keys: {', '.join(known)}")
+    hint = suggest(key, known, f"known keys: {', '.join(known)}")
     inside = f" in {'.'.join(str(step) for step in where)}" if where else ""
     return Problem(f"unknown key {key!r}{inside}", document.key_position(*path), hint)
 

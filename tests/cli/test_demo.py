@@ -12,7 +12,8 @@ import psycopg
 import pytest
 
 from rlsgen.demo.server import embedded_binaries, find
-from tests.cli.runner import SPEC, Rlsgen, wait_until
+from rlsgen.runtime.versions import Hole, holes_in
+from tests.cli.runner import ROOT, SPEC, Rlsgen, wait_until
 
 ORDERS = "SELECT count(*) FROM orders"
 
@@ -20,6 +21,14 @@ ORDERS = "SELECT count(*) FROM orders"
 @pytest.fixture
 def demo(rlsgen: Rlsgen, own_tmp: Path) -> Rlsgen:
     return rlsgen.having(TMPDIR=str(own_tmp))
+
+
+def holes_of_the_embedded_server() -> tuple[Hole, ...]:
+    version = subprocess.run(
+        [embedded_binaries() / "postgres", "--version"], capture_output=True, text=True, check=True
+    )
+    major, minor = version.stdout.split()[2].split(".")
+    return holes_in(int(major) * 10_000 + int(minor))
 
 
 def test_side_by_side(demo: Rlsgen, own_tmp: Path) -> None:
@@ -32,10 +41,19 @@ def test_side_by_side(demo: Rlsgen, own_tmp: Path) -> None:
     answers = next(line for line in lines if line.startswith("How many customers do we have?"))
     assert answers[middle:right].strip() == "300 users, 210 customers"
     assert answers[right:].strip() == "50 users, 35 customers"
-    said = dict.fromkeys(lines)
-    forged = next(line for line in said if line.startswith("a context forged with set_config"))
-    assert forged.endswith("no tenant context")
+    heading = next(line for line in lines if line.startswith("It tries"))
+    alone, guard = heading.index("Postgres alone"), heading.index("the guard")
+    forged = next(line for line in lines if line.startswith("a context forged with set_config"))
+    assert forged[alone:guard].strip() == "no tenant context"
+    assert forged[guard:].startswith("the function set_config is not")
+    open_to_all = next(line for line in lines if line.startswith("the server kept waiting"))
+    assert open_to_all[alone:guard].strip() == "cannot be forbidden"
+    assert open_to_all[guard:] == "the function pg_sleep is not allowed"
+    assert ("Not for production: PostgreSQL" in done.stdout) == bool(holes_of_the_embedded_server())
     assert "shop_app reads all 12,000 orders" in done.stdout
+    excerpt = (ROOT / "README.md").read_text().partition("From the demo's output")[2].split("```")[1]
+    for line in excerpt.strip("\n").splitlines():
+        assert line in lines, "the README shows what the demo printed once"
     assert list(own_tmp.iterdir()) == []
 
 
@@ -48,6 +66,11 @@ def test_kept_asked_by_others_and_stopped(demo: Rlsgen, own_tmp: Path) -> None:
         assert set(shown["dsn"]) == {"owner", "conversation"}
         assert {frozenset(each) for each in shown["conversations"]} == {frozenset({"context", "question", "rows"})}
         assert {frozenset(each) for each in shown["refused"]} == {frozenset({"attempt", "error"})}
+        tried = {each["attempt"]: each["error"] for each in shown["refused"]}
+        assert tried["a context forged with set_config"] == "no tenant context"
+        assert tried["a context forged with set_config, through the guard"] == "the function set_config is not allowed"
+        assert "the server kept waiting" not in tried  # the database alone lets it through, and is not shown as if not
+        assert tried["the server kept waiting, through the guard"] == "the function pg_sleep is not allowed"
         rows: dict[str, set[str]] = {}
         for each in shown["conversations"]:
             rows.setdefault(each["question"], set()).add(json.dumps(each["rows"]))

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
+import psycopg
+
+from rlsgen.catalog.connect import open_connection
+from rlsgen.demo.shop import CONVERSATION
+from rlsgen.provision.keys import create_key
+from rlsgen.runtime.versions import holes_in
 from tests.cli.runner import ROOT, SPEC, Rlsgen
+from tests.support.postgres import Database
 
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
@@ -14,11 +23,16 @@ PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
 def commands(page: Path) -> set[tuple[str, ...]]:
     """Everything on a page that calls `rlsgen`: in blocks, and between backticks."""
-    fence = re.compile(r"```\w*\n(.*?)```", re.DOTALL)
+    fence = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
     text = page.read_text()
-    code = [*fence.findall(text), *re.findall(r"`([^`\n]+)`", fence.sub("", text)), *re.findall(r"^ {4}.*", text, re.M)]
+    code = [
+        *(block for language, block in fence.findall(text) if language in ("", "sh")),
+        *re.findall(r"`([^`\n]+)`", fence.sub("", text)),
+        *re.findall(r"^ {4}.*", text, re.M),
+    ]
     found = set()
-    for match in re.finditer(r"(?:^|[ (&/])rlsgen ((?:[a-z]|--)[^)\n#&>]*)", "\n".join(code), re.MULTILINE):
+    call = r"""(?:^|[ (&/])rlsgen ((?:[a-z]|--)(?:[^)\n#&>"']|"[^"\n]*"|'[^'\n]*')*)"""
+    for match in re.finditer(call, "\n".join(code), re.MULTILINE):
         found.add(tuple(word for word in shlex.split(match[1]) if word != "COMMAND"))
     return found
 
@@ -57,3 +71,35 @@ def test_the_spec_on_one_screen_is_a_part_of_the_sample(rlsgen: Rlsgen) -> None:
     same = {str(table.ref): (table.access, table.allow, table.hide, table.private) for table in sample.tables}
     for table in shown.tables:
         assert (table.access, table.allow, table.hide, table.private) == same[str(table.ref)]
+
+
+def test_the_conversation_of_the_readme(rlsgen: Rlsgen, provisioned: Database) -> None:
+    """The snippet, run as it is shown; on a server with holes with the option that the text names."""
+    shown = README.read_text()
+    code = shown.partition("**6. Conversations")[2].partition("```python\n")[2].partition("```")[0]
+    printed = shown.partition("The end of what it prints:\n\n```\n")[2].partition("```")[0]
+    with open_connection(provisioned.dsn()) as owner:
+        key = create_key(owner).reveal()
+        version = owner.info.server_version
+    on = rlsgen.having(RLSGEN_CONVERSATION_DSN=provisioned.dsn(CONVERSATION), RLSGEN_SIGNING_KEY=key)
+    (rlsgen.directory / "policies.yaml").write_text(SPEC.read_text())
+
+    def run(code: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            check=False, capture_output=True, encoding="utf-8", cwd=on.directory, env=on.environment,
+        )  # fmt: skip
+
+    if any(hole.grave for hole in holes_in(version)):
+        refused = run(code)
+        assert "Unhealthy" in refused.stderr
+        assert 'known_holes="warn"' in shown
+        code = code.replace("\n) as pool", ', known_holes="warn"\n) as pool')
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("PostgreSQL.")
+    assert done.stdout.endswith(printed)
+    with psycopg.connect(provisioned.dsn()) as owner:
+        statuses = owner.execute("SELECT status, count(*) FROM orders WHERE organisation_id = 1 GROUP BY 1").fetchall()
+    for status, count in statuses:
+        assert f"\n{status} {count}\n" in done.stdout

@@ -15,7 +15,7 @@ from rlsgen.provision.plan import Hazard
 from tests.cli.runner import SPEC, Rlsgen
 
 COMMANDS = [
-    [], ["demo"], ["check"], ["plan"], ["apply"], ["destroy"], ["token"], ["schema"],
+    [], ["demo"], ["check"], ["plan"], ["apply"], ["destroy"], ["token"], ["schema"], ["query"], ["describe"],
     ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "rotate"], ["keys", "retire"],
 ]  # fmt: skip
 
@@ -47,6 +47,13 @@ def test_version(rlsgen: Rlsgen) -> None:
         (["token"], "RLSGEN_SIGNING_KEY"),
         (["token", "--signing-key", "x", "--lifetime", "901"], "--lifetime"),
         (["keys", "retire"], "kid"),
+        (["describe"], "RLSGEN_CONVERSATION_DSN"),
+        (["describe", "--conversation-dsn", "x", "--format", "text"], "'text' is not one of 'markdown', 'json'"),
+        (["query", "SELECT 1", "--signing-key", "x"], "RLSGEN_CONVERSATION_DSN"),
+        (["query", "SELECT 1", "--conversation-dsn", "x"], "RLSGEN_SIGNING_KEY"),
+        (["query", "--conversation-dsn", "x", "--signing-key", "x"], "SQL"),
+        (["query", "SELECT 1", "--conversation-dsn", "x", "--signing-key", "x", "--timeout", "0"], "--timeout"),
+        (["query", "-", "--conversation-dsn", "x", "--signing-key", "x", "--format", "csv", "--trace"], "no CSV"),
         (["keys"], ""),
         (["demo", "--keep", "--stop"], "exclude each other"),
     ],

@@ -2,48 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
 import pytest
 
-from rlsgen.demo.server import Server as Cluster
-from rlsgen.demo.server import embedded_binaries, start, temporary_server
+from rlsgen.demo.server import embedded_binaries, temporary_server
 from rlsgen.demo.shop import OWNER, create_roles
 from rlsgen.errors import KeyProblem
 from rlsgen.provision.keys import create_key
 from tests.context.stage import ABSENT, Stage, visible
+from tests.support.clusters import standby_of
 from tests.support.postgres import Database, Server, create_database
-
-
-@contextmanager
-def standby_of(primary: Cluster) -> Iterator[Cluster]:
-    """A copy of a cluster as it is now, that follows it."""
-    directory = Path(tempfile.mkdtemp(prefix="rlsgen-"))
-    data = directory / "data"
-    try:
-        subprocess.run(
-            [primary.binaries / "pg_basebackup", "-d", primary.dsn(), "-D", data, "-R", "--no-sync", "-c", "fast"],
-            check=True,
-            capture_output=True,
-        )
-        owner = primary.data.stat()
-        for each in [data, *data.rglob("*")]:
-            os.chown(each, owner.st_uid, owner.st_gid, follow_symlinks=False)
-        (data / "postmaster.pid").unlink(missing_ok=True)
-        standby = start(directory, binaries=primary.binaries)
-        try:
-            yield standby
-        finally:
-            standby.remove()
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

@@ -37,6 +37,8 @@ def test_the_contracts_hold() -> None:
         ("runtime/token.py", "import rlsgen.provision.plan", "data flows one way"),
         ("runtime/token.py", "import typer", "the runtime is light"),
         ("spec/names.py", "import jinja2", "the runtime is light"),
+        ("runtime/token.py", "import sqlalchemy", "the runtime is light"),
+        ("runtime/token.py", "import rlsgen.runtime.sqlalchemy", "SQLAlchemy is for those who ask for it"),
     ],
 )
 def test_a_planted_violation_is_found(tmp_path: Path, module: str, planted: str, contract: str) -> None:
@@ -46,7 +48,7 @@ def test_a_planted_violation_is_found(tmp_path: Path, module: str, planted: str,
     file.write_text(f"{file.read_text()}\n{planted}\n")
     done = lint_imports(tmp_path)
     assert done.returncode == 1, done.stdout
-    assert any(line.startswith(contract) and line.endswith("BROKEN") for line in done.stdout.splitlines())
+    assert any(line.startswith(contract) and "BROKEN" in line for line in done.stdout.splitlines())
 
 
 def test_runtime_and_spec_load_nothing_heavy() -> None:
@@ -54,7 +56,8 @@ def test_runtime_and_spec_load_nothing_heavy() -> None:
         "import sys, pkgutil, importlib, rlsgen.runtime, rlsgen.spec\n"
         "for package in (rlsgen.runtime, rlsgen.spec):\n"
         "    for each in pkgutil.iter_modules(package.__path__):\n"
-        "        importlib.import_module(f'{package.__name__}.{each.name}')\n"
+        "        if each.name != 'sqlalchemy':  # which is for those who ask for it\n"
+        "            importlib.import_module(f'{package.__name__}.{each.name}')\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))\n"
         "ours = ('rlsgen.provision', 'rlsgen.cli', 'rlsgen.catalog')\n"
         "print(*[name for name in sys.modules if name.startswith(ours)])"

@@ -134,7 +134,11 @@ def test_required_keys(missing: str, at: str, hint: str) -> None:
     ("body", "at", "message", "hint"),
     [
         ("tabels: {}\n", "1:1", "unknown key 'tabels'", 'did you mean "tables"?'),
-        ("functions: {allow: [f]}\n", "1:1", "unknown key 'functions'", "`functions` is reserved for a later version"),
+        ("functions: {alow: [public.f]}\n", "1:13", "unknown key 'alow' in functions", 'did you mean "allow"?'),
+        ("functions: [public.f]\n", "1:12", "functions must be a mapping, not a list", ""),
+        ("functions: {allow: public.f}\n", "1:20", "functions.allow must be a list, not 'public.f'", ""),
+        ("functions: {allow: []}\n", "1:20", "functions.allow must be given at least one member", ""),
+        ("functions: {allow: [f]}\n", "1:21", "functions.allow: 'f' is not usable: it needs a schema and a name", ""),
         ("limits: {rowz: 1}\n", "1:10", "unknown key 'rowz' in limits", 'did you mean "rows"?'),
         ("limits: {qqq: 1}\n", "1:10", "unknown key 'qqq' in limits", "known keys: per, rows, bytes"),
         (

@@ -10,7 +10,7 @@ WITH acls (items) AS (
     UNION
     SELECT coalesce(p.proacl, acldefault('f', p.proowner))
     FROM pg_proc AS p
-    WHERE p.prosecdef OR p.pronamespace IN (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname IN ('rlsgen', 'rlsgen_private'))
+    WHERE p.prosecdef OR (p.proleakproof AND p.oid >= 16384) OR p.pronamespace IN (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname IN ('rlsgen', 'rlsgen_private'))
     UNION
     SELECT coalesce(d.datacl, acldefault('d', d.datdba)) FROM pg_database AS d WHERE d.datname = current_database()
 )

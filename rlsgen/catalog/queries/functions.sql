@@ -20,5 +20,5 @@ LEFT JOIN pg_depend AS belongs
     AND belongs.refclassid = 'pg_extension'::regclass AND belongs.deptype = 'e'
 LEFT JOIN pg_extension AS e ON e.oid = belongs.refobjid
 WHERE n.nspname IN ('rlsgen', 'rlsgen_private')
-    OR (p.prosecdef AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')
+    OR ((p.prosecdef OR p.proleakproof) AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')
 ORDER BY n.nspname, p.proname, p.oid

@@ -17,6 +17,17 @@ SELECT
         SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE n.nspname = 'rlsgen' AND c.relname = 'provision'
+    ),
+    (
+        -- Row security without policies stops everybody whom it applies to.
+        SELECT bool_and(
+            has_schema_privilege(n.oid, 'USAGE')
+            AND has_table_privilege(c.oid, 'SELECT')
+            AND NOT row_security_active(c.oid)
+        )
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname = 'rlsgen_private' AND c.relname IN ('signing_key', 'seal_key')
+        HAVING count(*) = 2
     )
 FROM pg_database AS d
 WHERE d.datname = current_database()

@@ -1,0 +1,90 @@
+"""A caller's text: its bounds, its tree, and refusals that point at a place in it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+import postgast
+from google.protobuf.message import DecodeError
+from postgast import pg_query_pb2 as pb
+
+from rlsgen.errors import StatementRefused
+from rlsgen.identifiers import display
+from rlsgen.spec.sqltext import COMMENTS, Offsets, SqlTextError, Token, tokens
+
+MAX_BYTES = 64 * 1024
+MAX_TOKENS = 20_000
+
+
+class Text:
+    """One text, known to be within the bounds; its places are counted in bytes by trees, in characters by people."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.found = self._bounded()
+
+    @staticmethod
+    def checked(text: object) -> str:
+        """A text, if that is what it is."""
+        if not isinstance(text, str):
+            raise StatementRefused(f"a statement is text (str), not {type(text).__name__}", reason="text")
+        return text
+
+    def refused(self, message: str, *, reason: str, at: int | None = None, hint: str = "") -> StatementRefused:
+        """The refusal to raise; `at` is a location of the tree, in bytes."""
+        offset = None if at is None or at < 0 else min(Offsets(self.text).character(at), len(self.text))
+        return StatementRefused(message, reason=reason, text=self.text, offset=offset, hint=hint)
+
+    def parse(self) -> pb.ParseResult:
+        """The tree. To be called on the large stack.
+
+        Raises:
+            StatementRefused: Postgres' grammar does not accept the text, or it is nested too deeply.
+        """
+        try:
+            return postgast.parse(self.text)
+        except postgast.PgQueryError as error:
+            offset = min(max(error.cursorpos - 1, 0), len(self.text)) if error.cursorpos > 0 else None
+            raise StatementRefused(error.message, reason="syntax", text=self.text, offset=offset) from None
+        except DecodeError:  # protobuf reads 100 levels of messages, of which each level of SQL takes two or more
+            raise self.too_deep() from None
+
+    def too_deep(self) -> StatementRefused:
+        """The refusal of what is nested too deeply for the tree to be read."""
+        hint = (
+            "put parts into WITH queries, write long sums and chains of || as sum(), concat() or lists, and IN for OR"
+        )
+        return self.refused("the statement is nested too deeply", reason="size", hint=hint)
+
+    def _bounded(self) -> list[Token]:
+        text = self.text
+        size = len(text) if text.isascii() else len(text.encode(errors="replace"))
+        if size > MAX_BYTES:
+            hint = "pass long values as parameters, and long lists as one array parameter"
+            raise self.refused(
+                f"the statement has {size} bytes; at most {MAX_BYTES} are allowed", reason="size", hint=hint
+            )
+        try:
+            found = [token for token in tokens(text) if token.kind not in COMMENTS]
+        except SqlTextError as error:
+            raise StatementRefused(error.message, reason="syntax", text=text, offset=error.offset) from None
+        if len(found) > MAX_TOKENS:
+            hint = "pass long lists as one array parameter: id = ANY ($1)"
+            raise self.refused(f"the statement has more than {MAX_TOKENS} words and signs", reason="size", hint=hint)
+        if all(token.kind == pb.ASCII_59 for token in found):
+            what = "is empty" if not text.strip() else "has nothing but comments or semicolons in it"
+            raise self.refused(f"the statement {what}", reason="text", hint="write one SELECT")
+        return found
+
+
+def suggestion(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A hint that names what was probably meant."""
+    close = difflib.get_close_matches(name.lower(), [*dict.fromkeys(known)], n=1, cutoff=0.7)
+    return f"did you mean {display(close[0])}?" if close else otherwise
+
+
+def words(nodes: Iterable[Any]) -> list[str]:
+    """The parts of a name in a tree; * stands for a star."""
+    return [node.string.sval if node.HasField("string") else "*" for node in nodes]

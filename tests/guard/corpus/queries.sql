@@ -1,0 +1,48 @@
+-- WITH, recursion, set operations, sub-queries, VALUES.
+WITH big AS (SELECT * FROM orders WHERE total > 300) SELECT status, count(*) FROM big GROUP BY status ORDER BY status;
+WITH orders AS (SELECT * FROM orders WHERE status = 'paid') SELECT count(*) FROM orders;
+WITH a AS (SELECT id, total FROM orders), b AS (SELECT avg(total) AS m FROM a) SELECT count(*) FROM a, b WHERE a.total > b.m;
+WITH a AS MATERIALIZED (SELECT user_id, sum(total) AS s FROM orders GROUP BY 1), b AS NOT MATERIALIZED (SELECT * FROM a WHERE s > 100) SELECT count(*) FROM b;
+WITH t(x, y) AS (VALUES (1, 'a'), (2, 'b')) SELECT x, y FROM t ORDER BY x;
+WITH t(x) AS (SELECT id, name FROM teams) SELECT t.x, t.name FROM t ORDER BY 1;
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20) SELECT i, i * i FROM n ORDER BY i;
+WITH RECURSIVE days AS (SELECT CURRENT_DATE - 6 AS d UNION ALL SELECT d + 1 FROM days WHERE d < CURRENT_DATE) SELECT days.d, (SELECT count(*) FROM orders WHERE created_at::date = days.d) FROM days ORDER BY d;
+WITH RECURSIVE fib(a, b) AS (SELECT 0, 1 UNION ALL SELECT b, a + b FROM fib WHERE b < 1000) SELECT a FROM fib ORDER BY a;
+WITH RECURSIVE walk AS (SELECT id, 1 AS depth, ARRAY[id] AS path FROM teams WHERE id = 1 UNION ALL SELECT t.id, w.depth + 1, w.path || t.id FROM teams t JOIN walk w ON t.id = w.id + 1 WHERE w.depth < 5) SELECT * FROM walk ORDER BY depth;
+WITH RECURSIVE t(n) AS (VALUES (1) UNION SELECT n + 1 FROM t WHERE n < 5) SEARCH DEPTH FIRST BY n SET ord SELECT n, ord FROM t ORDER BY ord;
+WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT (n % 3) + 1 FROM t) CYCLE n SET looped USING trail SELECT t.n, t.looped FROM t ORDER BY n, looped;
+WITH RECURSIVE a AS (SELECT 1 AS x), b AS (SELECT x + 1 AS y FROM a) SELECT b.y FROM b;
+WITH x AS (SELECT 1 AS a), y AS (WITH x AS (SELECT 2 AS a) SELECT * FROM x) SELECT x.a, y.a AS b FROM x, y;
+SELECT (WITH m AS (SELECT max(total) AS t FROM orders) SELECT t FROM m);
+SELECT user_id FROM orders INTERSECT SELECT user_id FROM events ORDER BY 1;
+SELECT id FROM users EXCEPT SELECT user_id FROM orders ORDER BY 1;
+SELECT status FROM orders UNION SELECT status FROM projects ORDER BY status;
+(SELECT id, total FROM orders ORDER BY total DESC, id LIMIT 3) UNION ALL (SELECT id, total FROM orders ORDER BY total, id LIMIT 3) ORDER BY total, id;
+SELECT count(*) FROM (SELECT user_id FROM orders EXCEPT ALL SELECT user_id FROM events) x;
+SELECT 1 AS n UNION ALL SELECT 2 UNION ALL SELECT 3 EXCEPT SELECT 2 ORDER BY n;
+VALUES (1, 'one'), (2, 'two') ORDER BY 1 DESC;
+SELECT * FROM (VALUES (1, 'one'), (2, 'two')) AS t(n, word) ORDER BY n;
+SELECT column1, column2 FROM (VALUES (1, 2.5), (3, 4.5)) v ORDER BY column1;
+SELECT ARRAY(SELECT id FROM teams ORDER BY id) AS ids;
+SELECT EXISTS (SELECT 1 FROM orders WHERE status = 'cancelled') AS any;
+SELECT x.* FROM (SELECT o.id, o.total FROM orders o) x WHERE x.total > 900 ORDER BY 1;
+SELECT a.total FROM (SELECT b.total FROM (SELECT c.total FROM (SELECT total FROM orders) c) b) a ORDER BY 1 DESC LIMIT 3;
+SELECT id, (SELECT name FROM users WHERE id = o.user_id) AS customer, (SELECT count(*) FROM order_items i WHERE i.order_id = o.id) AS lines FROM orders o ORDER BY id LIMIT 10;
+SELECT o.id FROM orders o WHERE o.total > (SELECT avg(o2.total) FROM orders o2 WHERE o2.user_id = o.user_id) ORDER BY o.id LIMIT 10;
+SELECT id FROM orders WHERE user_id IN (SELECT id FROM users WHERE team_id IN (SELECT id FROM teams WHERE name = 'Sales')) ORDER BY id LIMIT 10;
+SELECT id FROM orders WHERE (country_code, status) IN (('DE', 'new'), ('FR', 'paid')) ORDER BY 1;
+SELECT id FROM orders WHERE ROW(country_code, status) = ROW('DE', 'new') ORDER BY 1;
+SELECT total FROM orders WHERE id = (SELECT max(id) FROM orders);
+SELECT s.status, s.n FROM (SELECT status, count(*) FROM orders GROUP BY status) AS s(status, n) ORDER BY 2;
+SELECT 1 + 1 AS two, 7 / 2, 7 % 2, 2 ^ 10, |/ 16.0, @ -5, -(-3), 5 & 3, 5 | 3, 5 # 3, ~5, 1 << 4;
+SELECT NULL, true AND NOT false, NULL IS NULL, 'a' || 'b', 'x' IS NOT DISTINCT FROM 'x', 1 = ANY (ARRAY[1, 2]), 3 <> ALL ('{1,2}'::int[]);
+SELECT DISTINCT ON (country_code) country_code, total FROM orders ORDER BY country_code, total DESC;
+SELECT id FROM orders ORDER BY CASE status WHEN 'new' THEN 1 WHEN 'paid' THEN 2 ELSE 3 END, created_at DESC, id LIMIT 10;
+SELECT id, total AS amount FROM orders WHERE status = 'paid' ORDER BY amount DESC NULLS LAST, id ASC NULLS FIRST LIMIT 5 OFFSET 2;
+SELECT id FROM orders ORDER BY total USING >, id LIMIT 3;
+SELECT o.id AS "Order Number", o.total AS "Total (EUR)" FROM orders AS o ORDER BY "Order Number" LIMIT 2;
+SELECT -- a comment
+  count(*) /* another
+  one */ FROM orders;
+SELECT count(*) FROM orders WHERE status = E'new' OR status = U&'paid' OR status = $tag$shipped$tag$;
+SELECT ''''::text, 'it''s', E'tab\there', '\d', $$dollar$$, 1e3, .5, 1.5e-3;

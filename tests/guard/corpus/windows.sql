@@ -1,0 +1,27 @@
+-- Window functions: running sums, tops per group, gaps, frames.
+SELECT id, total, SUM(total) OVER (ORDER BY created_at, id) AS running FROM orders ORDER BY created_at, id LIMIT 50;
+SELECT id, total, SUM(total) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) FROM orders ORDER BY id LIMIT 20;
+SELECT id, AVG(total) OVER (ORDER BY id ROWS BETWEEN 6 PRECEDING AND CURRENT ROW) AS moving FROM orders ORDER BY id LIMIT 20;
+SELECT id, SUM(total) OVER (ORDER BY created_at RANGE BETWEEN INTERVAL '7 days' PRECEDING AND CURRENT ROW) FROM orders ORDER BY created_at, id LIMIT 20;
+SELECT id, COUNT(*) OVER (ORDER BY total GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING EXCLUDE CURRENT ROW) FROM orders ORDER BY id LIMIT 20;
+SELECT id, SUM(total) OVER w, AVG(total) OVER w, ROW_NUMBER() OVER w FROM orders WINDOW w AS (PARTITION BY user_id ORDER BY created_at, id) ORDER BY id LIMIT 30;
+SELECT id, SUM(total) OVER (w ORDER BY id), COUNT(*) OVER (w ROWS UNBOUNDED PRECEDING) FROM orders WINDOW w AS (PARTITION BY status) ORDER BY id LIMIT 30;
+SELECT * FROM (SELECT o.*, ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY created_at DESC, id) AS rn FROM orders o) ranked WHERE rn = 1 ORDER BY id;
+SELECT user_id, total FROM (SELECT user_id, total, DENSE_RANK() OVER (PARTITION BY user_id ORDER BY total DESC) AS r FROM orders) x WHERE r <= 3 ORDER BY user_id, total DESC LIMIT 40;
+WITH ranked AS (SELECT p.id, p.name, SUM(oi.quantity) AS sold, RANK() OVER (ORDER BY SUM(oi.quantity) DESC) AS r FROM products p JOIN order_items oi ON oi.product_id = p.id GROUP BY p.id) SELECT * FROM ranked WHERE r <= 10 ORDER BY r, id;
+SELECT id, total, LAG(total) OVER (ORDER BY created_at, id) AS previous, total - LAG(total, 1, 0::numeric) OVER (ORDER BY created_at, id) AS change FROM orders ORDER BY created_at, id LIMIT 25;
+SELECT id, LEAD(created_at) OVER (PARTITION BY user_id ORDER BY created_at) - created_at AS gap FROM orders ORDER BY id LIMIT 25;
+SELECT DISTINCT status, FIRST_VALUE(id) OVER (PARTITION BY status ORDER BY created_at, id) AS first, LAST_VALUE(id) OVER (PARTITION BY status ORDER BY created_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS last FROM orders ORDER BY status;
+SELECT id, NTH_VALUE(total, 2) OVER (PARTITION BY status ORDER BY id) FROM orders ORDER BY id LIMIT 10;
+SELECT name, price, PERCENT_RANK() OVER (ORDER BY price), CUME_DIST() OVER (ORDER BY price) FROM products ORDER BY price, name;
+SELECT month, revenue, revenue - LAG(revenue) OVER (ORDER BY month) AS growth, ROUND(100 * (revenue / LAG(revenue) OVER (ORDER BY month) - 1), 1) AS growth_percent FROM monthly_revenue ORDER BY month;
+WITH monthly AS (SELECT date_trunc('month', created_at) AS m, SUM(total) AS r FROM orders GROUP BY 1) SELECT m, r, SUM(r) OVER (ORDER BY m) AS ytd, AVG(r) OVER (ORDER BY m ROWS 2 PRECEDING) AS ma3 FROM monthly ORDER BY m;
+SELECT status, total, total / SUM(total) OVER (PARTITION BY status) AS share FROM orders ORDER BY id LIMIT 10;
+WITH gaps AS (SELECT user_id, created_at, created_at - LAG(created_at) OVER (PARTITION BY user_id ORDER BY created_at) AS gap FROM orders) SELECT user_id, AVG(gap) AS average_gap, MAX(gap) FROM gaps WHERE gap IS NOT NULL GROUP BY user_id ORDER BY user_id LIMIT 20;
+WITH e AS (SELECT user_id, occurred_at, CASE WHEN occurred_at - LAG(occurred_at) OVER (PARTITION BY user_id ORDER BY occurred_at) > interval '30 minutes' THEN 1 ELSE 0 END AS new_session FROM events), s AS (SELECT *, SUM(new_session) OVER (PARTITION BY user_id ORDER BY occurred_at ROWS UNBOUNDED PRECEDING) AS session FROM e) SELECT user_id, COUNT(DISTINCT session) AS sessions FROM s GROUP BY user_id ORDER BY sessions DESC, user_id LIMIT 10;
+SELECT d, COUNT(*) AS streak FROM (SELECT day, day - (ROW_NUMBER() OVER (ORDER BY day))::int AS d FROM (SELECT DISTINCT created_at::date AS day FROM orders) x) y GROUP BY d ORDER BY streak DESC, d LIMIT 5;
+SELECT COUNT(*) FILTER (WHERE status = 'cancelled') OVER (PARTITION BY user_id) AS cancelled, id FROM orders ORDER BY id LIMIT 10;
+SELECT user_id, SUM(total) AS s, SUM(SUM(total)) OVER (ORDER BY SUM(total) DESC, user_id) AS cumulative FROM orders GROUP BY user_id ORDER BY s DESC, user_id LIMIT 20;
+SELECT NTILE(10) OVER (ORDER BY SUM(total) DESC, user_id) AS decile, user_id FROM orders GROUP BY user_id ORDER BY decile, user_id;
+SELECT name, salary_band, COUNT(*) OVER (PARTITION BY salary_band) FROM (SELECT name, WIDTH_BUCKET(budget, 0, 100000, 5) AS salary_band FROM projects) p ORDER BY name;
+SELECT id, ARRAY_AGG(id) OVER (ORDER BY id ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) FROM orders ORDER BY id LIMIT 5;

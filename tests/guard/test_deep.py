@@ -1,0 +1,179 @@
+"""No text can take the process down: the deepest that fit into the bounds, on the guard's stack and on a quarter of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from rlsgen.errors import StatementRefused
+from rlsgen.runtime.guard import Guard
+from rlsgen.runtime.guard.deep import STACK_BYTES, deep
+from rlsgen.runtime.guard.text import MAX_BYTES
+
+SHAPES = {
+    "sum": "'SELECT 1' + '+1' * n",
+    "minus": "'SELECT ' + '- ' * n + '1'",
+    "not": "'SELECT ' + 'NOT ' * n + 'true'",
+    "parentheses": "'SELECT ' + '(' * n + '1' + ')' * n",
+    "selects": "'SELECT ' + '(SELECT ' * n + '1' + ')' * n",
+    "from": "'SELECT 1 FROM ' + '(SELECT 1 FROM ' * n + 'orders' + ') x' * n",
+    "case": "'SELECT ' + 'CASE WHEN ' * n + 'true' + ' THEN 1 END' * n",
+    "arrays": "'SELECT ' + 'ARRAY[' * n + '1' + ']' * n",
+    "joins": "'SELECT 1 FROM orders' + ' JOIN orders ON true' * n",
+    "nested joins": "'SELECT 1 FROM ' + '(' * n + 'orders' + ' CROSS JOIN orders)' * n",
+    "subscripts": "'SELECT a' + '[1]' * n",
+    "fields": "'SELECT a' + '.b' * n",
+    "casts": "'SELECT 1' + '::int' * n",
+    "unions": "'SELECT 1' + ' UNION SELECT 1' * n",
+    "concat": "'SELECT 1' + '||1' * n",
+    "and": "'SELECT true' + ' AND true' * n",
+    "and or": "'SELECT ' + '(true AND (false OR ' * n + 'true' + '))' * n",
+    "is null": "'SELECT 1' + ' IS NULL' * n",
+    "collate": "'SELECT 1' + ' COLLATE c' * n",
+    "calls": "'SELECT ' + 'abs(' * n + '1' + ')' * n",
+    "in": "'SELECT ' + '1 IN (' * n + '1' + ')' * n",
+    "with": "'WITH a AS (' * n + 'SELECT 1' + ') SELECT 1' * n",
+    "rows": "'SELECT ' + 'ROW(' * n + '1' + ')' * n",
+    "between": "'SELECT ' + '1 BETWEEN 1 AND ' * n + '1'",
+    "at time zone": "'SELECT 1' + ' AT TIME ZONE 1' * n",
+    "values": "'VALUES (1)' + ',(1)' * n",
+    "statements": "'SELECT 1;' * n",
+    "groups": "'SELECT 1 GROUP BY ' + 'ROLLUP (' * n + '1' + ')' * n",
+}
+SCRIPT = """
+import sys
+sys.setrecursionlimit(1000)
+from rlsgen.runtime.guard import deep
+deep.STACK_BYTES = int(sys.argv[1])
+from rlsgen.errors import StatementRefused
+from rlsgen.runtime.guard.text import MAX_BYTES, Text
+from rlsgen.runtime.guard.deep import deep as run
+import postgast
+for shape in sys.argv[2:]:
+    low, high = 1, MAX_BYTES
+    while high - low > 1:  # the most that fits
+        n = (low + high) // 2
+        low, high = (n, high) if len(eval(shape)) <= MAX_BYTES else (low, n)
+    n = low
+    def parse(text=eval(shape)):
+        for work in (postgast.parse, postgast.normalize, postgast.fingerprint):
+            try:
+                work(text)
+            except Exception as error:
+                pass
+    run(parse)
+    print("lived")
+"""
+
+
+def run(stack: int, *shapes: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", SCRIPT, str(stack), *shapes]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.getcwd()}
+    )
+
+
+def test_the_deepest_texts_fit_four_times() -> None:
+    """All of libpg_query, on texts of the greatest length, on a quarter of the stack."""
+    done = run(STACK_BYTES // 4, *SHAPES.values())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("lived") == len(SHAPES)
+
+
+def test_an_ordinary_stack_overflows() -> None:
+    """Or the large one would be for nothing."""
+    done = run(256 * 1024, SHAPES["sum"])
+    assert done.returncode < 0
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_deep_texts_are_refused_or_fine(guard: Guard, shape: str) -> None:
+    for n in (1, 3, 10, 15, 20, 25, 30, 40, 60, 100, 1000, 3000):
+        text = eval(shape, {"n": n})  # the shapes above
+        if len(text) > MAX_BYTES:
+            continue
+        try:
+            guard.check(text)
+        except StatementRefused as error:
+            assert error.reason in ("size", "syntax", "column", "statement", "type", "function")
+
+
+def test_wide_texts_are_fine(guard: Guard) -> None:
+    guard.check(f"SELECT {', '.join(map(str, range(3000)))}")
+    guard.check(f"SELECT count(*) FROM orders WHERE id IN ({', '.join(map(str, range(9000)))})")
+    guard.check("SELECT count(*) FROM orders WHERE " + " OR ".join(f"id = {n}" for n in range(1000)))
+    guard.check(
+        "SELECT "
+        + ", ".join(f"sum(CASE WHEN status = 's{n}' THEN total END) AS s{n}" for n in range(200))
+        + " FROM orders"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("x" * (MAX_BYTES + 1), "size"),
+        ("SELECT '" + "x" * 1_000_000 + "'", "size"),
+        ("SELECT " + "1+" * 100_000 + "1", "size"),
+        ("SELECT 'ä" + "ä" * (MAX_BYTES // 2) + "'", "size"),
+        ("SELECT 1" + ",1" * 15_000, "size"),
+        ("SELECT 'a\0b'", "syntax"),
+        ("SELECT '\ud800'", "syntax"),
+        ("", "text"),
+    ],
+)
+def test_bounds(guard: Guard, text: str, reason: str) -> None:
+    with pytest.raises(StatementRefused) as caught:
+        guard.check(text)
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("text", [None, 1, b"SELECT 1", ["SELECT 1"]])
+def test_only_text_is_text(guard: Guard, text: object) -> None:
+    with pytest.raises(StatementRefused):
+        guard.check(text)  # type: ignore[arg-type]
+
+
+def test_many_threads(guard: Guard) -> None:
+    found: list[str] = []
+
+    def work(number: int) -> None:
+        for n in range(20):
+            found.append(guard.check(f"SELECT {number}, {n} FROM orders").sql)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 320
+
+
+def test_errors_come_back_and_the_thread_lives_on() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        deep(fail)
+    assert deep(lambda: deep(lambda: 5)) == 5
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_has_a_thread_of_its_own() -> None:
+    script = """
+import os, warnings
+warnings.simplefilter("ignore")
+from rlsgen.runtime.guard.deep import deep
+assert deep(lambda: 1) == 1
+child = os.fork()
+if child == 0:
+    os._exit(deep(lambda: 7))
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+assert deep(lambda: 2) == 2
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=False, timeout=30, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
