@@ -9,7 +9,8 @@ Two comparisons, each side a whole process, in turns (A B A B), the middle one o
 
 `ratio` compares whole processes. Every one of ours first starts Python and imports libraries, which takes the same time
 whatever the database holds; `ratio_started` leaves that out, as for a migration, which runs in a process that is there
-already. Then the parts of both commands, by themselves. It starts a server of its own. docs/performance.md explains the numbers.
+already. Then the parts of both commands, by themselves. It starts a server of its own.
+docs/performance.md explains the numbers.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import LiteralString
+from urllib.parse import quote
 
 import psycopg
 from many_tables import create_tables, spec_text
+from psycopg.conninfo import conninfo_to_dict
 
 from rlsgen.demo.server import DISPOSABLE, Server, temporary_server
 from rlsgen.demo.shop import OWNER, create_roles
@@ -82,7 +85,7 @@ class Case:
         }
 
 
-def run(*command: str | Path, status: int = 0) -> Run:
+def run(*command: str | Path, status: int | tuple[int, ...] = 0) -> Run:
     """Run a process to its end.
 
     Raises:
@@ -96,7 +99,7 @@ def run(*command: str | Path, status: int = 0) -> Run:
         process.returncode = os.waitstatus_to_exitcode(waited)
         for file in (output, errors):
             file.seek(0)
-        if process.returncode != status:
+        if process.returncode not in (status if isinstance(status, tuple) else (status,)):
             said = errors.read().decode(errors="replace")[-2000:]
             raise RuntimeError(f"{' '.join(map(str, command))} ended with {process.returncode}:\n{said}")
         unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2) there and in Linux
@@ -145,12 +148,12 @@ class Bench:
         script = self._spec.with_suffix(".sql")
         self.fresh()
         run(*START)  # compiles modules
-        planned = run(*RLSGEN, "plan", "--format", "sql", *self._options, status=3)
+        planned = run(*RLSGEN, "plan", "--format", "sql", *self.options, status=3)
         script.write_bytes(planned.output)
         psql = (self._server.binaries / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", script, self.dsn)
         for _ in range(repeat):
             self.fresh()
-            case.ours.append(run(*RLSGEN, "apply", "--allow", "PUBLIC_REVOKE", *self._options))
+            case.ours.append(run(*RLSGEN, "apply", "--allow", "PUBLIC_REVOKE", *self.options))
             case.start.append(run(*START))
             self.fresh()
             case.theirs.append(run(*psql))
@@ -159,9 +162,9 @@ class Bench:
     def plans(self, tables: int, repeat: int) -> Case:
         """`plan` that finds nothing to do (its exit status says so) beside pg_dump."""
         case = Case("no-op plan", tables, PLAN_LIMIT)
-        self._vacuum(TARGET)
+        self.vacuum()
         for _ in range(repeat):
-            case.ours.append(run(*RLSGEN, "plan", *self._options, status=0))
+            case.ours.append(run(*RLSGEN, "plan", *self.options, status=0))
             case.start.append(run(*START))
             case.theirs.append(run(self._server.binaries / "pg_dump", "--schema-only", self.dsn))
         return case
@@ -175,7 +178,19 @@ class Bench:
         return seconds
 
     @property
-    def _options(self) -> tuple[str, ...]:
+    def url(self) -> str:
+        """The same as a URL, which is all that some tools read."""
+        parts = conninfo_to_dict(self.dsn)
+        host = quote(str(parts["host"]), safe="")
+        return f"postgresql://{parts['user']}@/{parts['dbname']}?host={host}&port={parts['port']}"
+
+    def vacuum(self) -> None:
+        """What autovacuum would have done to the database on which both sides work."""
+        self._vacuum(TARGET)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What tells our command the spec and the database."""
         return ("--spec", str(self._spec), "--dsn", self.dsn)
 
     def _vacuum(self, database: str) -> None:
@@ -197,16 +212,21 @@ def measure(server: Server, tables: list[int], repeat: int) -> dict[str, object]
         prepare_environment(Path(folder) / "compiled")
         bench = Bench(server, Path(folder) / "policies.yaml")
         for number in tables:
-            _say(f"{number} tables: building")
+            say(f"{number} tables: building")
             bench.build(number)
             for case in (bench.applies(number, repeat), bench.plans(number, repeat)):
                 cases.append(case.document())
-                _say("{case}: {ours} s against {theirs} s, ratio {ratio}, without the start {ratio_started}".format(**cases[-1]))
+                say(
+                    "{case}: {ours} s against {theirs} s, ratio {ratio}, without the start {ratio_started}".format(
+                        **cases[-1]
+                    )
+                )
             parts[str(number)] = {"plan": bench.parts(), "apply": bench.parts("--apply")}
-    return {"name": "provision", "cases": cases, "parts": parts, "machine": _machine(server)}
+    return {"name": "provision", "cases": cases, "parts": parts, "machine": machine(server)}
 
 
-def _machine(server: Server) -> dict[str, object]:
+def machine(server: Server) -> dict[str, object]:
+    """What measured numbers depend on."""
     version = run(server.binaries / "postgres", "--version").output.decode().strip()
     return {
         "postgres": version,
@@ -216,7 +236,8 @@ def _machine(server: Server) -> dict[str, object]:
     }
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Progress."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -119,16 +120,42 @@ class Subject:
         return provision is None or provision.fingerprint != Fingerprint.of(self.spec).digest
 
     @cached_property
-    def new_tables(self) -> frozenset[Name]:
-        """Scoped tables that the spec declares and that no apply has seen as such."""
+    def new(self) -> frozenset[Name]:
+        """Tables and views that the spec shows and that no apply has seen as such."""
         if not self.newer:
             return frozenset()
-        return frozenset(
+        scoped = {
             table.name
             for table in self.scoped
             if not self.ledger.of(table.name, "table", "policy")
             and not any(policy.name.startswith("rlsgen_") for policy in table.relation.policies)
-        )
+        }
+        shared = [name for name, table in self.resolved.tables.items() if table.spec.access == "shared"]
+        views = [name for name, view in self.resolved.views.items() if view.spec.access == "invoker"]
+        others = {name for name in (*shared, *views) if not self.ledger.of(name, "grants", "view")}
+        return frozenset(scoped | others)
+
+    @cached_property
+    def new_functions(self) -> tuple[Step, ...]:
+        """Steps for functions of which the last apply made none, or another one, because the spec was another."""
+        return tuple(self._new_functions()) if self.newer and self.differences.functions else ()
+
+    def _new_functions(self) -> Iterator[Step]:
+        recorded = {
+            f"function {entry.relation}({entry.name})": entry.source
+            for entry in self.catalog.ledger
+            if entry.kind == "function"
+        }
+        new: set[str] = set()
+        for step in self.differences.functions.steps if self.differences.functions else ():
+            if step.action in ("grant", "revoke"):
+                if any(step.object.startswith(f"EXECUTE on {label} ") for label in new):
+                    yield step
+            elif step.object not in recorded:
+                new.add(step.object)
+                yield step
+            elif recorded[step.object] != hashlib.sha256(step.sql.encode()).hexdigest():
+                yield step
 
     # Tables
 
@@ -152,7 +179,7 @@ class Subject:
         return tuple(
             state
             for table in self.scoped
-            if table.name in self.differences.tables and table.name not in self.new_tables
+            if table.name in self.differences.tables and table.name not in self.new
             for state in self._policies(table)
         )
 

@@ -151,7 +151,13 @@ class Flight:
     def begin(self) -> PQGen[list[Row] | None]:
         """Send everything, and read up to the first rows; None if there are none to come."""
         yield from self._send()
-        yield from self._step("begin")
+        try:
+            began = yield from self._step("begin")
+        except Surprise as error:
+            raise Lost from error
+        if self._failure is None and began.command_status != b"BEGIN":
+            # Not the text's doing: a pooler gave us the answer to somebody else's DISCARD ALL (PgBouncer 1.18 did).
+            raise Lost
         yield from self._step("context")
         if self._failure is None and not self._order.parse_only:
             if _CHUNKS:
@@ -181,8 +187,8 @@ class Flight:
         else:
             self._describe(result)
             self._conclude(result)
-        if (yield from self._result()) is not None:
-            raise Surprise
+        if (more := (yield from self._result())) is not None:
+            raise self._astray(more)
         self._done = True
         return None
 
@@ -254,7 +260,7 @@ class Flight:
         except OperationalError as error:
             raise self._astray() from error
 
-    def _step(self, name: str) -> PQGen[None]:
+    def _step(self, name: str) -> PQGen[pq.abc.PGresult]:
         """One statement of ours, which returns nothing that matters."""
         result = yield from self._result()
         if result is None:
@@ -263,8 +269,9 @@ class Flight:
             self._failure = Failed(name, Diagnosis.of(result))
         elif name == "end" and not self.ended:
             self.ended = result.command_status or b""
-        if (yield from self._result()) is not None:
-            raise Surprise
+        if (more := (yield from self._result())) is not None:
+            raise self._astray(more)
+        return result
 
     def _discarded(self) -> PQGen[bool]:
         """Whether DISCARD ALL did its work; else that is no error of the statement, but the connection is not clean."""

@@ -28,14 +28,11 @@ _SETTINGS = {
     "xmlbinary": "base64",
     "xmloption": "content",
     "standard_conforming_strings": "on",
-    "backslash_quote": "safe_encoding",
     "transform_null_equals": "off",
     "array_nulls": "on",
     "gin_fuzzy_search_limit": "0",
     "row_security": "on",
     "client_encoding": "UTF8",
-    "client_min_messages": "error",
-    "plan_cache_mode": "auto",
     "idle_in_transaction_session_timeout": "60000",
 }
 """What changes how a text is read, what it means, or how values are spelled."""

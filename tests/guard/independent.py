@@ -59,22 +59,24 @@ def complaints(sql: str, readable: Mapping[tuple[str, str], frozenset[str]], fac
         found += _call([_word(part) for part in call["funcname"]], facts)
     for _, name in _types(statement):
         found += _type([_word(part) for part in name["names"]])
+    found += _columns_named(statement, _columns(statement, readable), facts)
+    values = [value["op"] for _, value in _named(statement, "sqlvalue_function")]
+    return found + [op for op in values if any(word in op for word in _ROLE_NAMES)]
+
+
+def _columns_named(statement: dict[str, Any], known: set[str], facts: Facts) -> list[str]:
+    found = []
     for _, column in _named(statement, "column_ref"):
         last = column["fields"][-1].get("string", {}).get("sval", "*")
         if last in _SYSTEM:
             found.append(f"system column {last}")
         if len(column["fields"]) > 2:
             found.append("a column of more than two parts")
-        if len(column["fields"]) == 2 and last in facts.functions and last not in _columns(statement, readable):
+        if len(column["fields"]) == 2 and last in facts.functions - known:
             found.append(f"{last} could be called as a function")
     for _, expression in _named(statement, "a_indirection"):
-        for step in expression["indirection"]:
-            name = step.get("string", {}).get("sval")
-            if name in facts.functions and name not in _columns(statement, readable):
-                found.append(f"{name} could be called as a function")
-    for _, value in _named(statement, "sqlvalue_function"):
-        if any(word in value["op"] for word in _ROLE_NAMES):
-            found.append(value["op"])
+        names = {step.get("string", {}).get("sval", "") for step in expression["indirection"]}
+        found += [f"{name} could be called as a function" for name in names & facts.functions - known]
     return found
 
 

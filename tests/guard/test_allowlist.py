@@ -18,7 +18,7 @@ SINCE = {
          "jsonb_object_agg_strict", "jsonb_object_agg_unique", "jsonb_object_agg_unique_strict", "random_normal"},
     17: {"jsonb_populate_record_valid", "to_bin", "to_oct", "unicode_assigned", "uuid_extract_timestamp",
          "uuid_extract_version", "xmltext"},
-    18: {"array_reverse", "array_sort", "casefold", "crc32", "crc32c", "gamma", "lgamma", "uuidv4", "uuidv7"},
+    18: {"array_reverse", "bytea", "array_sort", "casefold", "crc32", "crc32c", "gamma", "lgamma", "uuidv4", "uuidv7"},
 }  # fmt: skip
 
 
@@ -104,7 +104,8 @@ def test_operators_exist(guarded: Shop) -> None:
 
 @pytest.mark.parametrize("name", sorted(catalog().functions - {"pg_typeof"}))
 def test_every_function_passes_when_called(guard: Guard, name: str) -> None:
-    try:
-        guard.check(f'SELECT "{name}"(1, 1) FROM orders')
-    except StatementRefused as error:
-        assert error.reason == "size"
+    if name in ("array_fill", "format"):  # which want to see more
+        with pytest.raises(StatementRefused, match=r"must be a constant|written out"):
+            guard.check(f'SELECT "{name}"(1, 1) FROM orders')
+        return
+    assert guard.check(f'SELECT "{name}"(1, 1) FROM orders').sql

@@ -371,6 +371,7 @@ def _patient_step(self: session.Flight, name: str) -> Any:
     elif name == "end" and not self.ended:
         self.ended = result.command_status or b""
     yield from self._result()
+    return result
 
 
 def _undiscarded() -> Callable[..., session.Order]:

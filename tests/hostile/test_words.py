@@ -22,7 +22,7 @@ from tests.hostile.test_rings import open_pool
 PROVOKING: list[str] = yaml.safe_load(Path(__file__).with_name("provoking.yaml").read_text(encoding="utf-8"))
 HIDDEN = {
     "api_keys", "key_hash", "last_used_at", "vaults", "secret", "password_hash", "rlsgen_only", "rlsgen_allow",
-    "rlsgen_private", "seal", "seal_key", "inner_pad", "shop_owner", "shop_app", "userContext", "nl_conversation",
+    "rlsgen_private", "rlsgen_seal", "seal_key", "inner_pad", "shop_owner", "shop_app", "userContext", "nl_conversation",
     "security policy", "row-level", "set_context", "app.organisation_id", "user_301", "CANARY", "987654",
 }  # fmt: skip
 

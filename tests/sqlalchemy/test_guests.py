@@ -145,7 +145,7 @@ def test_reflected_with_a_schema(engine: Engine) -> None:
     assert {each.target_fullname for each in items.foreign_keys} == {"public.orders.id", "public.products.id"}
     assert [each.name for each in items.primary_key] == ["order_id", "line"]
     with conversation(engine, ALDER), engine.connect() as connection:
-        assert connection.scalar(select(func.count()).select_from(items)) > 3_605
+        assert connection.execute(select(func.count()).select_from(items)).scalar_one() > 3_605
     with pytest.raises(NoSuchTableError):
         Table("api_keys", MetaData(), autoload_with=engine)
     with pytest.raises(NoSuchTableError):

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 from rlsgen.catalog.model import Function
 from rlsgen.proof.finding import Finding, Rule, Severity
-from rlsgen.proof.rules import spec_not_applied
 from rlsgen.proof.subject import Subject
 from rlsgen.provision.plan import Step
 
@@ -21,7 +20,7 @@ RULE = Rule.described("context-function", Severity.error, __doc__)
 def find(subject: Subject) -> Iterator[Finding]:
     """One finding for each step that would mend a function."""
     functions = {f"function {each.name}({each.arguments})": each for each in subject.catalog.functions}
-    told = {step.sql for finding in spec_not_applied.find(subject) for step in finding.steps}
+    told = {step.sql for step in subject.new_functions}
     for step in _steps(subject):
         if step.action != "grant" and step.sql not in told:
             label = step.object.partition(" on ")[2].partition(" from ")[0] if step.action == "revoke" else step.object
@@ -36,7 +35,9 @@ def find(subject: Subject) -> Iterator[Finding]:
 
 
 def _steps(subject: Subject) -> Iterator[Step]:
-    for transaction in (subject.differences.functions, subject.differences.provision, subject.differences.retired):
+    # What says that all is done is told elsewhere as long as not all is done.
+    mark = None if subject.newer else subject.differences.provision
+    for transaction in (subject.differences.functions, mark, subject.differences.retired):
         for step in transaction.steps if transaction else ():
             if "fingerprint of the provision" not in step.object:
                 yield step

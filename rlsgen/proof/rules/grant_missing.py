@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 from rlsgen.identifiers import Name
 from rlsgen.proof.finding import Finding, Rule, Severity
-from rlsgen.proof.rules import spec_not_applied
 from rlsgen.proof.subject import Subject
 from rlsgen.provision.plan import Step
 
@@ -19,7 +18,7 @@ RULE = Rule.described("grant-missing", Severity.warning, __doc__)
 
 def find(subject: Subject) -> Iterator[Finding]:
     """One finding for each grant that a plan would make."""
-    told = {step.sql for finding in spec_not_applied.find(subject) for step in finding.steps}
+    told = {step.sql for step in subject.new_functions}
     for name, step in _steps(subject):
         if step.sql in told:
             continue
@@ -31,7 +30,7 @@ def find(subject: Subject) -> Iterator[Finding]:
 
 def _steps(subject: Subject) -> Iterator[tuple[Name | None, Step]]:
     for name, transaction in (*subject.differences.tables.items(), *subject.differences.views.items()):
-        if name not in subject.new_tables and name not in subject.doubtful:
+        if name not in subject.new and name not in subject.doubtful:
             own = f"{name} for {subject.conversation}"
             grants = [step for step in transaction.steps if step.action == "grant"]
             yield from ((name, step) for step in grants if subject.lacks(name) or not step.object.endswith(own))

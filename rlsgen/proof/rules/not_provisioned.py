@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from rlsgen.identifiers import display
 from rlsgen.proof.finding import Finding, Rule, Severity
-from rlsgen.proof.subject import Subject
+from rlsgen.proof.subject import Subject, listed
 
 RULE = Rule.described("not-provisioned", Severity.error, __doc__)
 
@@ -24,5 +24,10 @@ def find(subject: Subject) -> Iterator[Finding]:
         yield RULE.finding(database, message, "run rlsgen apply; or is this another database than was meant?")
     elif not subject.complete:
         message = "no apply has come to its end here: the fingerprint, which is written last, is missing"
-        steps = subject.differences.provision.steps if subject.differences.provision else ()
+        steps = [*subject.new_functions]
+        steps += subject.differences.provision.steps if subject.differences.provision else ()
+        waiting = sorted(subject.new)
+        if waiting:
+            message += f"; not reached yet: {listed([str(name) for name in waiting], 12)}"
+            steps += [step for name in waiting for step in subject.steps_of(name)]
         yield RULE.finding(database, message, "run rlsgen apply: it goes on where it stopped", steps=steps)

@@ -22,7 +22,7 @@ def find(subject: Subject) -> Iterator[Finding]:
     for table in subject.scoped:
         for column in table.spec.private:
             steps = [step for step in subject.steps_of(table.name) if _is_about(step, column)]
-            if steps and table.name not in subject.new_tables:
+            if steps and table.name not in subject.new:
                 yield RULE.finding(
                     f"{table.name}.{display(column)}",
                     "it is private, and keeps statistics (of it, or of the same column of a partition)",

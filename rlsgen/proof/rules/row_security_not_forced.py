@@ -19,7 +19,7 @@ def find(subject: Subject) -> Iterator[Finding]:
     for table in subject.scoped:
         label = f"forced row security of {table.name}"
         steps = [step for step in subject.steps_of(table.name) if step.object == label and step.action == "enable"]
-        if steps and table.name not in subject.new_tables:
+        if steps and table.name not in subject.new:
             sql = fill("ALTER TABLE {} FORCE ROW LEVEL SECURITY", table.name.sql)
             message = "row security is not forced: what runs with the owner's rights sees all organisations' rows"
             yield RULE.finding(

@@ -17,7 +17,7 @@ RULE = Rule.described("row-security-off", Severity.error, __doc__)
 def find(subject: Subject) -> Iterator[Finding]:
     """One finding for each table. (A table that is new in the spec, spec-not-applied tells.)"""
     for table in subject.scoped:
-        if not table.relation.row_security and table.name not in subject.new_tables:
+        if not table.relation.row_security and table.name not in subject.new:
             steps = [step for step in subject.steps_of(table.name) if step.object == f"row security of {table.name}"]
             sql = fill("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", table.name.sql)
             message = "row security is off: its policies do nothing, and conversations read all organisations' rows"

@@ -7,7 +7,6 @@ something else.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 
 from rlsgen.identifiers import Name, display
@@ -24,14 +23,12 @@ def find(subject: Subject) -> Iterator[Finding]:
     if not subject.complete or not subject.newer:
         return
     database = f"database {display(subject.catalog.database)}"
-    steps = [*_of(subject.differences.provision), *_of(subject.differences.retired), *_functions(subject)]
+    steps = [*_of(subject.differences.provision), *_of(subject.differences.retired), *subject.new_functions]
     message = f"{subject.spec.file} says something else than what was applied last"
     yield RULE.finding(database, message, _REMEDY, steps=steps)
-    for table in subject.scoped:
-        if table.name in subject.new_tables:
-            message = "the table is scoped since the last apply, and not yet protected or shown"
-            steps = list(subject.steps_of(table.name))
-            yield RULE.finding(table.name, message, _REMEDY, steps=steps, position=table.spec.position)
+    for name in sorted(subject.new):
+        message = "the spec shows it since the last apply, and the database does not yet"
+        yield RULE.finding(name, message, _REMEDY, steps=subject.steps_of(name), position=subject.position(name))
     changed: dict[Name, list[Step]] = {}
     names: dict[Name, list[str]] = {}
     for state in subject.policies:
@@ -45,22 +42,3 @@ def find(subject: Subject) -> Iterator[Finding]:
 
 def _of(transaction: object) -> tuple[Step, ...]:
     return getattr(transaction, "steps", ())
-
-
-def _functions(subject: Subject) -> Iterator[Step]:
-    """Functions of which another version was asked for when they were made, and who may use those that are new."""
-    recorded = {
-        f"function {entry.relation}({entry.name})": entry.source
-        for entry in subject.catalog.ledger
-        if entry.kind == "function"
-    }
-    new: set[str] = set()
-    for step in _of(subject.differences.functions):
-        if step.action in ("grant", "revoke"):
-            if any(step.object.startswith(f"EXECUTE on {label} ") for label in new):
-                yield step
-        elif step.object not in recorded:
-            new.add(step.object)
-            yield step
-        elif recorded[step.object] != hashlib.sha256(step.sql.encode()).hexdigest():
-            yield step

@@ -18,7 +18,7 @@ RULE = Rule.described("view-lost-invoker", Severity.error, __doc__)
 def find(subject: Subject) -> Iterator[Finding]:
     """One finding for each view."""
     for name, view in subject.resolved.views.items():
-        if view.spec.access == "invoker" and not view.relation.security_invoker:
+        if view.spec.access == "invoker" and not view.relation.security_invoker and name not in subject.new:
             steps = [step for step in subject.steps_of(name) if step.object == f"view {name}: security_invoker"]
             message = "it reads with its owner's rights: conversations see all organisations' rows through it"
             yield RULE.finding(

@@ -236,11 +236,12 @@ class Comparison:
             relation = subject.name.sql
             if subject.shown:
                 shown = fill("SELECT {} FROM {} LIMIT 0", identifiers(subject.shown), relation)
-                state, _, _ = self._stage.talk.attempt(shown)
+                state, _, _ = self._stage.talk.attempt((shown, ()))
                 if state == DENIED:
                     subject.note("failed", "some columns that the spec shows cannot be read", MEND)
             for column in subject.hidden:
-                state, _, _ = self._stage.talk.attempt(fill("SELECT {} FROM {} LIMIT 0", identifier(column), relation))
+                hidden = fill("SELECT {} FROM {} LIMIT 0", identifier(column), relation)
+                state, _, _ = self._stage.talk.attempt((hidden, ()))
                 if state == "":
                     subject.note("leak", f"the hidden column {display(column)} can be read", MEND)
         self._stage.leave()
@@ -251,7 +252,7 @@ class Comparison:
         for name, kind in names:
             started = time.monotonic()
             subject = Subject(name, kind, (), (), ())
-            state, _, _ = self._stage.talk.attempt(fill("SELECT FROM {} LIMIT 1", name.sql))
+            state, _, _ = self._stage.talk.attempt((fill("SELECT FROM {} LIMIT 1", name.sql), ()))
             if state == "":
                 what = "it is hidden, and" if kind == "hidden" else "nobody declared it, and"
                 subject.note("leak", f"{what} a conversation can read it", MEND)

@@ -229,19 +229,22 @@ class Conversation(Side):
         except psycopg.Error as error:
             raise self.failed(error) from error
 
-    def attempt(self, sql: Sql, values: Sequence[object] = ()) -> tuple[str, int, int]:
-        """Run something that may fail, in a savepoint: its SQLSTATE or nothing, rows that came back, rows touched."""
+    def attempt(self, *statements: tuple[Sql, Sequence[object]]) -> tuple[str, int, int]:
+        """Run what may fail, in a savepoint: its SQLSTATE or nothing, then rows given and rows touched by the last."""
         self.clock.milliseconds()
+        rows: list[object] = []
+        touched = 0
         try:
             with self.connection.transaction():
-                cursor = psycopg.RawCursor(self.connection)
-                cursor.execute(sql.encode(), list(values) or None)
-                rows = cursor.fetchall() if cursor.description else []
-                return "", len(rows), cursor.rowcount
+                for sql, values in statements:
+                    cursor = psycopg.RawCursor(self.connection)
+                    cursor.execute(sql.encode(), list(values) or None)
+                    rows, touched = (cursor.fetchall() if cursor.description else []), cursor.rowcount
         except psycopg.Error as error:
             if self.connection.closed:
                 raise self.failed(error) from error
             return error.sqlstate or "?", 0, 0
+        return "", len(rows), touched
 
 
 @dataclass(slots=True)

@@ -27,6 +27,7 @@ SAMPLED_ROWS = 20_000
 _ALIKE = 3  # tables asked for the same fields: the smallest that have rows
 _WIDER = 20  # combinations looked at for each tenant that is wanted, so that fields can be told together
 _ALL = 1_000_000
+_ALIKE_ROWS = 50  # of those that hold the same value
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +155,10 @@ class Tenants:
     def _complete(self, seeds: Sequence[Mapping[str, object]]) -> list[Context]:
         pool: list[Context] = [each for found in self._found.values() for each in found] or list(seeds)
         pool += self._given
+        index = _Index(pool)
         contexts: dict[str, Context] = {}
         for number, seed in enumerate(seeds):
-            context = self._filled(dict(seed), pool, number)
+            context = self._filled(dict(seed), index, number)
             try:
                 canonical = canonical_context(self._spec.context, context)
             except InvalidContext:
@@ -166,13 +168,11 @@ class Tenants:
             self._missing(pool)
         return list(contexts.values())
 
-    def _filled(self, context: dict[str, object], pool: Sequence[Context], number: int) -> dict[str, object]:
+    def _filled(self, context: dict[str, object], index: _Index, number: int) -> dict[str, object]:
         for field in self._spec.context:
             if field.name in context:
                 continue
-            holders = [each for each in pool if field.name in each]
-            linked = [each for each in holders if _agree(each, context)]
-            some = linked or holders
+            some = index.holding(field.name, context)
             if not some:
                 continue
             taken = some[number % len(some)]
@@ -284,6 +284,29 @@ def _scalar(field: ContextField, text: str) -> object | None:
                 return text
     except (InvalidOperation, ValueError):
         return None
+
+
+class _Index:
+    """Combinations of values by what they hold, so that many tenants can be told together."""
+
+    def __init__(self, pool: Sequence[Context]) -> None:
+        self._holders: dict[str, list[Context]] = {}
+        self._linked: dict[tuple[str, str, str], list[Context]] = {}
+        for each in pool:
+            for name in each:
+                self._holders.setdefault(name, []).append(each)
+                for other, value in each.items():
+                    if other != name:
+                        self._linked.setdefault((name, other, repr(value)), []).append(each)
+
+    def holding(self, name: str, context: Context) -> Sequence[Context]:
+        """Those that hold a field: together with a value of this context, and none against it, if there are such."""
+        for other, value in context.items():
+            near = self._linked.get((name, other, repr(value)), [])[:_ALIKE_ROWS]
+            linked = [each for each in near if _agree(each, context)]
+            if linked:
+                return linked
+        return self._holders.get(name, [])
 
 
 def _agree(one: Mapping[str, object], other: Mapping[str, object]) -> bool:

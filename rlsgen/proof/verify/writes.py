@@ -65,8 +65,7 @@ class Writes:
     ) -> None:
         allowed = command in table.spec.allow and table.spec.access == "scoped"
         for what, row, values in self._attempts(table, command, own, foreign, allowed=allowed):
-            sql, bound = _statement(subject, table, command, row, values)
-            state, _, touched = self._stage.talk.attempt(sql, bound)
+            state, _, touched = self._stage.talk.attempt(*_statements(subject, table, command, row, values))
             done = (not state and touched > 0) or state.startswith(_PASSED)
             if what == "own":
                 if not done and state != "P0001":
@@ -131,33 +130,46 @@ def _writable(table: Table) -> list[str]:
     return [each.name for each in table.shown if not (each.identity or each.generated or each.sequence)]
 
 
-def _statement(
+def _statements(
     subject: Subject, table: Table, command: Command, row: _Row, values: tuple[str | None, ...] | None
-) -> tuple[Sql, list[str | None]]:
+) -> list[tuple[Sql, list[str | None]]]:
     names, relation = _writable(table), subject.name.sql
     if command == "insert":
         places = join(", ", [Sql(f"${number}") for number in range(1, len(names) + 1)])
         if not names:
-            return fill("INSERT INTO {} DEFAULT VALUES", relation), []
-        return fill("INSERT INTO {} ({}) VALUES ({})", relation, identifiers(names), places), list(row.values)
-    bound: list[str | None] = list(row.key)
+            return [(fill("INSERT INTO {} DEFAULT VALUES", relation), [])]
+        return [(fill("INSERT INTO {} ({}) VALUES ({})", relation, identifiers(names), places), list(row.values))]
     ends = [(identifier(name), Sql(f"${number}")) for number, name in enumerate(subject.key, 1)]
     if subject.keyed:
         where = join(" AND ", [fill("{} = {}", *each) for each in ends])
     else:
         where = join(" AND ", [fill("{}::text IS NOT DISTINCT FROM {}", *each) for each in ends])
     if command == "delete":
-        return fill("DELETE FROM {} WHERE {}", relation, where), bound
+        return [(fill("DELETE FROM {} WHERE {}", relation, where), list(row.key))]
     if values is None:
         column = identifier(next(iter(names), subject.key[0]))
-        return fill("UPDATE {} SET {} = {} WHERE {}", relation, column, column, where), bound
-    settings = []
+        return [(fill("UPDATE {} SET {} = {} WHERE {}", relation, column, column, where), list(row.key))]
+    return _through_cursor(fill("SELECT FROM {} WHERE {}", relation, where), table, row, values)
+
+
+def _through_cursor(
+    query: Sql, table: Table, row: _Row, values: tuple[str | None, ...]
+) -> list[tuple[Sql, list[str | None]]]:
+    """An UPDATE that reads no column: then Postgres holds the new row against the policy for UPDATE alone."""
+    bound, settings = list[str | None](), []
+    names = _writable(table)
     for name, mine, new in zip(names, row.values, values, strict=True):
         if mine != new:
             bound.append(new)
             settings.append(fill("{} = {}", identifier(name), Sql(f"${len(bound)}")))
-    changes = join(", ", settings) if settings else fill("{0} = {0}", identifier(names[0]))
-    return fill("UPDATE {} SET {} WHERE {}", relation, changes, where), bound
+    if not settings:
+        return []
+    changes = join(", ", settings)
+    return [
+        (fill("DECLARE rlsgen_moved CURSOR FOR {}", query), list(row.key)),
+        (Sql("FETCH 1 FROM rlsgen_moved"), []),
+        (fill("UPDATE {} SET {} WHERE CURRENT OF rlsgen_moved", table.name.sql, changes), bound),
+    ]
 
 
 def _said(state: str) -> str:

@@ -43,7 +43,7 @@ _TIMES = (
 
 
 class Allowed:
-    """What a spec and a schema allow beside Postgres' own: functions and operators by name, types of readable columns."""
+    """What may be used beside Postgres' own: functions and operators of the spec, types of readable columns."""
 
     def __init__(
         self, schemas: Sequence[str], functions: Iterable[Name], operators: Iterable[Name], types: Iterable[Name]
@@ -68,7 +68,8 @@ class Allowed:
         if found is None:
             raise self._no_type(text, parts, at)
         if found.name in ("bpchar", "bit") and not all(_modest(each) for each in node.typmods):
-            message = f"a {'char' if found.name == 'bpchar' else 'bit'} of more than {MAX_PADDED_TYPE} is filled up to its length"
+            kind = "char" if found.name == "bpchar" else "bit"
+            message = f"a {kind} is filled up to its length, which can be a number up to {MAX_PADDED_TYPE}"
             raise text.refused(message, reason="size", at=at, hint="use text")
         _rename(node.names, found)
 

@@ -96,20 +96,23 @@ def _name(node: Message, results: Results) -> tuple[str, int]:
     if type(node) in _COMPUTED:
         name = _COMPUTED[type(node)](node)
         return name, 2 if name else 0
+    if isinstance(node, pb.SubLink):
+        return _sublink(node, results)
+    return _inherited(node, results)
+
+
+def _inherited(node: Message, results: Results) -> tuple[str, int]:
+    """The name of an expression that takes it from what is inside of it."""
     if isinstance(node, pb.A_Indirection):
         names = [each.string.sval for each in node.indirection if each.HasField("string")]
         return (names[-1], 2) if names else _name(unwrap_node(node.arg), results)
-    if isinstance(node, pb.CollateClause):
-        return _name(unwrap_node(node.arg), results)
-    if isinstance(node, pb.TypeCast):
-        name, strength = _name(unwrap_node(node.arg), results)
-        return (name, strength) if strength > 1 else (words(node.type_name.names)[-1], 1)
-    if isinstance(node, pb.CaseExpr):
-        name, strength = _name(unwrap_node(node.defresult), results) if node.HasField("defresult") else ("", 0)
-        return (name, strength) if strength > 1 else ("case", 1)
-    if isinstance(node, pb.SubLink):
-        return _sublink(node, results)
-    return "", 0
+    if not isinstance(node, pb.CollateClause | pb.TypeCast | pb.CaseExpr):
+        return "", 0
+    field = "defresult" if isinstance(node, pb.CaseExpr) else "arg"
+    name, strength = _name(unwrap_node(getattr(node, field)), results) if node.HasField(field) else ("", 0)
+    if strength > 1 or isinstance(node, pb.CollateClause):
+        return name, strength
+    return ("case" if isinstance(node, pb.CaseExpr) else words(node.type_name.names)[-1]), 1
 
 
 def _sublink(node: pb.SubLink, results: Results) -> tuple[str, int]:

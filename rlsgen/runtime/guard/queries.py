@@ -19,6 +19,10 @@ from rlsgen.runtime.guard.text import words
 if TYPE_CHECKING:
     from rlsgen.runtime.guard.checker import Checker
 
+MAX_RESULTS = 1_664  # Postgres' own bound for columns of a result: MaxTupleAttributeNumber
+MAX_COLUMNS = 10_000
+"""Of everything in one FROM: stars over stars grow exponentially, and checking must not take longer than running."""
+
 _AFTER_FROM = ("where_clause", "having_clause", "limit_offset", "limit_count")
 _LISTS = ("distinct_clause", "group_clause", "window_clause", "sort_clause")
 
@@ -62,7 +66,6 @@ class Queries:
         return columns
 
     def _plain(self, node: Any, level: Level, at: int) -> Columns:
-        checker = self._checker
         self.from_clause(node.from_clause, level, at)
         columns = self.targets(node.target_list, level, at)
         self._rest(node, level, at)
@@ -91,6 +94,7 @@ class Queries:
             if _star(target):
                 self._checker.star(target.val.column_ref, level, self._checker.place(target.val.column_ref, place))
                 columns, whole = star_columns(target, level)
+                self._few(len(outs) + len(columns), MAX_RESULTS, place)
                 outs += [out for out, _ in columns]
                 complete = complete and whole
             else:
@@ -162,6 +166,7 @@ class Queries:
         """Check the entries of FROM; the level has them afterwards."""
         for node in nodes:
             source = self._entry(node, level, level.items, level.columns, at)
+            self._few(len(level.columns) + len(source.columns), MAX_COLUMNS, at)
             level.items = [*level.items, *source.items]
             level.columns = [*level.columns, *source.columns]
             level.complete = level.complete and source.complete
@@ -220,20 +225,21 @@ class Queries:
         complete = guessed = True
         alias, first = entry.alias, ""
         functions = [list(each.list.items) for each in entry.functions]
-        for number, (call, *definitions) in enumerate(functions):
-            spread = _spread(entry, call.func_call) and not any(each.HasField("list") for each in definitions)
+        for number, (call, *rest) in enumerate(functions):
+            definitions = [each for each in rest if each.HasField("list")]
+            spread = _spread(entry, call.func_call) and not definitions
             checker.walk(call, level, at)
             if spread:
                 del call.func_call.funcname[0]
                 guessed = False
             first = first or column_name(call, checker.results)
-            definitions = [each for each in definitions if each.WhichOneof("node") == "list"]
             columns = [*(each for group in definitions for each in group.list.items)]
             columns += list(entry.coldeflist) if number == 0 else []
             for each in columns:
                 checker.walk(each, level, at)
             found, known, certain = self._function_columns(call, columns, alias, len(functions), level)
             outs += found
+            self._few(len(outs), MAX_RESULTS, at)
             complete, guessed = complete and known, guessed and not certain
         names = words(alias.colnames)
         counted = [Out("ordinality")] if entry.ordinality else []
@@ -266,6 +272,7 @@ class Queries:
     ) -> Source:
         one = self._entry(node.larg, level, left, left_columns, at)
         other = self._entry(node.rarg, level, [*left, *one.items], [*left_columns, *one.columns], at)
+        self._few(len(left_columns) + len(one.columns) + len(other.columns), MAX_COLUMNS, at)
         joined = _joined(node, one, other)
         if node.HasField("quals"):
             inside = Level(level.outer, level.ctes, joined.items, [*one.columns, *other.columns])
@@ -282,6 +289,11 @@ class Queries:
             item.inside = True
         columns = Columns(tuple(out for out, _ in joined.columns), joined.complete).renamed(words(node.alias.colnames))
         return _source(Item(node.alias.aliasname, columns.outs, columns.complete))
+
+    def _few(self, columns: int, most: int, at: int) -> None:
+        if columns > most:
+            message = f"more than {most:,} columns at this place"
+            raise self._checker.text.refused(message, reason="size", at=at, hint="name the columns that are needed")
 
     def _alias(self, alias: Any, at: int) -> None:
         if alias.aliasname:

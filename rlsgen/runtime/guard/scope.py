@@ -93,6 +93,7 @@ class Level:
     columns: list[tuple[Out, Item | None]] = field(default_factory=list)
     complete: bool = True
     places: list[Item] = field(default_factory=list)  # all that the query may still change in FROM
+    _index: tuple[Any, dict[str, tuple[Out, Item | None]]] | None = None  # of the columns, as they were then
 
     def outwards(self) -> Iterator[Level]:
         """This level, the one around it, and so on."""
@@ -116,12 +117,21 @@ class Level:
     def unqualified(self, name: str) -> tuple[Out, Item | None] | Item | None:
         """What a name alone means: a column with its item, or an item's whole row; None where that is unknown."""
         for level in self.outwards():
-            for out, item in level.columns:
-                if out.name == name:
-                    return out, item
+            found = level._columns_by_name().get(name)
+            if found is not None:
+                return found
             if not level.complete:
                 return None
         return self.item(name)
+
+    def _columns_by_name(self) -> dict[str, tuple[Out, Item | None]]:
+        """The first column of each name. Thousands of names times thousands of columns would take minutes."""
+        if self._index is None or self._index[0] is not self.columns:
+            found: dict[str, tuple[Out, Item | None]] = {}
+            for out, item in self.columns:
+                found.setdefault(out.name, (out, item))
+            self._index = self.columns, found
+        return self._index[1]
 
     def beside(self, items: list[Item], columns: list[tuple[Out, Item | None]]) -> Level:
         """The level as a LATERAL entry sees it: with what stands to its left in FROM."""

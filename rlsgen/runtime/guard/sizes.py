@@ -6,8 +6,10 @@ Only constants are looked at: what columns hold is bounded by the limits of time
 from __future__ import annotations
 
 import datetime
+import math
+import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import postgast
@@ -26,12 +28,19 @@ _SIZED = frozenset({"repeat", "lpad", "rpad", "array_fill", "factorial", "format
 _FIELDS = {4: 365 * 86_400.0, 2: 30 * 86_400.0, 8: 86_400.0, 1024: 3600.0, 2048: 60.0, 4096: 1.0}  # interval '1' day
 _DAY = 86_400.0
 _UNITS = {
-    "microsecond": 1e-6, "us": 1e-6, "usec": 1e-6, "millisecond": 1e-3, "ms": 1e-3, "msec": 1e-3, "second": 1.0, "s": 1.0,
-    "sec": 1.0, "minute": 60.0, "m": 60.0, "min": 60.0, "hour": 3600.0, "h": 3600.0, "hr": 3600.0, "day": _DAY, "d": _DAY,
-    "week": 7 * _DAY, "w": 7 * _DAY, "month": 30 * _DAY, "mon": 30 * _DAY, "year": 365 * _DAY, "y": 365 * _DAY,
-    "yr": 365 * _DAY, "decade": 3650 * _DAY, "century": 36500 * _DAY, "centurie": 36500 * _DAY,
+    "microsecond": 1e-6, "us": 1e-6, "usec": 1e-6, "millisecond": 1e-3, "ms": 1e-3, "msec": 1e-3, "second": 1.0,
+    "s": 1.0, "sec": 1.0, "minute": 60.0, "m": 60.0, "min": 60.0, "hour": 3600.0, "h": 3600.0, "hr": 3600.0,
+    "day": _DAY, "d": _DAY, "week": 7 * _DAY, "w": 7 * _DAY, "month": 30 * _DAY, "mon": 30 * _DAY, "year": 365 * _DAY,
+    "y": 365 * _DAY, "yr": 365 * _DAY, "decade": 3650 * _DAY, "century": 36500 * _DAY, "centurie": 36500 * _DAY,
     "millennium": 365000 * _DAY,
 }  # fmt: skip
+_ARITHMETIC: dict[str, Callable[[float, float], float]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "^": math.pow,
+}
 _TODAY = ("now", "today", "tomorrow", "yesterday")
 _PART = re.compile(r"([+-]?[0-9]*\.?[0-9]+)\s*([a-z]+)")  # of an interval, which is no SQL
 _WIDTH = re.compile(r"%(?:[0-9]+\$)?-?(\*|[0-9]+)")  # of format()'s template, which is no SQL
@@ -157,24 +166,17 @@ def _constant(node: pb.A_Const) -> float | None:
         return None
 
 
-def _computed(node: pb.A_Expr, of: Any) -> float | None:
-    right = of(unwrap_node(node.rexpr))
-    symbol = words(node.name)[-1]
-    if right is None:
-        return None
-    if not node.HasField("lexpr"):
-        return {"-": -right, "+": right}.get(symbol)
-    left = of(unwrap_node(node.lexpr))
-    if left is None:
+def _computed(node: pb.A_Expr, of: Callable[[Message], float | None]) -> float | None:
+    symbol, right = words(node.name)[-1], of(unwrap_node(node.rexpr))
+    left = of(unwrap_node(node.lexpr)) if node.HasField("lexpr") else 0.0
+    if left is None or right is None or symbol not in _ARITHMETIC:
         return None
     try:
-        if symbol == "^":
-            return float(left**right)
-        if symbol == "/":
-            return float(left / right)
+        return _ARITHMETIC[symbol](left, right)
     except (OverflowError, ZeroDivisionError):
         return float("inf")
-    return {"+": left + right, "-": left - right, "*": left * right}.get(symbol)
+    except ValueError:  # a root of a negative number
+        return None
 
 
 def _is_time(node: Message) -> bool:
@@ -188,32 +190,32 @@ def _constant_text(node: Message) -> str | None:
 
 
 def _moment(node: Message) -> float | None:
+    """A moment as seconds since 1970, or an interval as seconds."""
     if isinstance(node, pb.SQLValueFunction):
-        return datetime.datetime.now(datetime.UTC).timestamp()
+        return _now()
     if isinstance(node, pb.FuncCall):
         name = words(node.funcname)[-1]
-        if name in ("now", "statement_timestamp", "transaction_timestamp"):
-            return datetime.datetime.now(datetime.UTC).timestamp()
         if name == "date_trunc" and len(node.args) > 1:
             return _moment(unwrap_node(node.args[1]))
-        return None
+        return _now() if name in ("now", "statement_timestamp", "transaction_timestamp") else None
     if isinstance(node, pb.TypeCast):
-        inner = unwrap_node(node.arg)
-        kind = words(node.type_name.names)[-1]
-        written = _constant_text(inner)
-        if written is None:
-            return _moment(inner)
-        if kind != "interval":
-            return _date(written)
-        seconds = _interval(written)
-        bare = _bare_seconds(written) is not None
-        return seconds * _unit(node.type_name) if seconds is not None and bare else seconds
-    if isinstance(node, pb.A_Const):
         written = _constant_text(node)
-        return _date(written) if written is not None else None
+        return _moment(unwrap_node(node.arg)) if written is None else _typed(node.type_name, written)
     if isinstance(node, pb.A_Expr) and node.kind == pb.AEXPR_OP:
         return _computed(node, _scalar)
-    return None
+    written = _constant_text(node)
+    return _date(written) if written is not None else None
+
+
+def _typed(name: Any, written: str) -> float | None:
+    if words(name.names)[-1] != "interval":
+        return _date(written)
+    bare = _bare_seconds(written)
+    return bare * _unit(name) if bare is not None else _interval(written)
+
+
+def _now() -> float:
+    return datetime.datetime.now(datetime.UTC).timestamp()
 
 
 def _unit(name: Any) -> float:
@@ -229,7 +231,7 @@ def _date(written: str) -> float | None:
     try:
         year, month, day = (int(part) for part in written.strip()[:32].split("T")[0].split(" ")[0].split("-"))
     except ValueError:
-        return datetime.datetime.now(datetime.UTC).timestamp() if word in _TODAY else None
+        return _now() if word in _TODAY else None
     return (year - 1970) * 365.25 * _DAY + (month - 1) * 30.4 * _DAY + (day - 1) * _DAY
 
 

@@ -1,8 +1,8 @@
 """Twins: the filters' plain equalities once more, with the value bound, where the planner can use them (docs/guard.md).
 
-A policy compares with a sub-select, whose value the planner does not know. A second, equal condition with the value as a
-parameter joins the same equivalence class: the scan uses the value with its true statistics. A twin repeats the policy,
-so it can only lose rows that the policy would not show either.
+A policy compares with a sub-select, whose value the planner does not know. A second, equal condition with the value as
+a parameter joins the same equivalence class: the scan uses the value with its true statistics. A twin repeats the
+policy, so it can only lose rows that the policy would not show either.
 """
 
 from __future__ import annotations

@@ -111,6 +111,7 @@ class Source:
             try:
                 answers.append(self.shell.drive(flight.run(), connection))
             except (Failed, Interrupted) as error:
+                self._checked = float("-inf")  # the next one tries again
                 raise self.core.unreadable(error) from None
             finally:
                 if not flight.clean:
