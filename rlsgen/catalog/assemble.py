@@ -33,6 +33,7 @@ from rlsgen.catalog.model import (
     RelationKind,
     Role,
     Schema,
+    SystemPrivilege,
 )
 from rlsgen.identifiers import Name
 
@@ -114,6 +115,7 @@ def assemble(rows: Mapping[str, Rows], server_version: int) -> Catalog:
         extensions=tuple(Extension(*row) for row in rows["extensions"]),
         large_objects=next(LargeObjects(compatible, number, tuple(some or ()))
                            for compatible, number, some in rows["large_objects"]),
+        system_privileges=tuple(SystemPrivilege(*row) for row in rows["system_privileges"]),
         keys=tuple(Key(*row) for row in rows["keys"]) if "keys" in rows else None,
     )  # fmt: skip
 
@@ -341,9 +343,7 @@ def _publications(rows: Rows, names: Mapping[int, Name]) -> dict[str, tuple[Name
     return {publication: tuple(sorted(found[publication])) for publication in sorted(found)}
 
 
-def _foreign_keys(
-    rows: Rows, names: Mapping[int, Name], columns: Mapping[int, list[Column]]
-) -> Iterator[ForeignKey]:
+def _foreign_keys(rows: Rows, names: Mapping[int, Name], columns: Mapping[int, list[Column]]) -> Iterator[ForeignKey]:
     """Foreign keys between relations that were read."""
     for relation, name, numbers, parent, parent_numbers in rows:
         if relation in names and parent in names:

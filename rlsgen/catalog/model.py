@@ -213,6 +213,15 @@ class LargeObjects:
 
 
 @dataclass(frozen=True, slots=True)
+class SystemPrivilege:
+    """What PUBLIC holds on something of Postgres' own, or of an extension, that was made without it."""
+
+    kind: Literal["function", "relation"]
+    object: str  # as regprocedure and regclass show it
+    privilege: str
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """A key of rlsgen's, without anything secret."""
 
@@ -302,6 +311,7 @@ class Catalog:
     hooks: tuple[Hook, ...]
     extensions: tuple[Extension, ...]
     large_objects: LargeObjects
+    system_privileges: tuple[SystemPrivilege, ...]
     keys: tuple[Key, ...] | None  # None: there are none yet, or this role may not see them
 
     def relation(self, name: Name) -> Relation | None:

@@ -21,6 +21,9 @@ Row = tuple[Any, ...]
 CHUNK = 200
 """Rows that arrive at a time, where libpq has chunks (from 17 on); elsewhere they come one by one."""
 
+SIGNATURE = 43
+"""Characters at a token's end that the context statement gives back: no two tokens are the same, and it names one."""
+
 _CHUNKS = capabilities.has_stream_chunked()
 _Status = pq.ExecStatus
 _Transaction = pq.TransactionStatus
@@ -158,7 +161,15 @@ class Flight:
         if self._failure is None and began.command_status != b"BEGIN":
             # Not the text's doing: a pooler gave us the answer to somebody else's DISCARD ALL (PgBouncer 1.18 did).
             raise Lost
-        yield from self._step("context")
+        sealed = yield from self._step("context")
+        token = self._order.token
+        # The answer must be to this very token: PgBouncer 1.18 can give one client's answers to another.
+        if (
+            token is not None
+            and self._failure is None
+            and (sealed.get_value(0, sealed.nfields - 1) != token[-SIGNATURE:])
+        ):
+            raise Lost
         if self._failure is None and not self._order.parse_only:
             if _CHUNKS:
                 self._pgconn.set_chunked_rows_mode(CHUNK)

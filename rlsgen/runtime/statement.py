@@ -34,7 +34,6 @@ class Statement:
     twins: tuple[Twin, ...]  # $n+1 and following
     filters: tuple[AppliedFilter, ...]  # one for each relation that it names, in order of appearance
     fingerprint: str  # the same for statements that differ in constants alone
-    normalised: str  # the text with placeholders where its constants stood
 
     @property
     def writes(self) -> bool:

@@ -10,6 +10,7 @@ import base64
 import binascii
 import difflib
 import re
+import secrets
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -105,6 +106,7 @@ def mint(
         "aud": key.audience,
         "iat": issued,
         "exp": issued + lifetime_seconds,
+        "jti": secrets.token_hex(8),  # no two tokens are the same
         "context": canonical_context(fields, context),
     }
     token = jwt.encode(claims, key.secret, algorithm="HS256", headers={"kid": key.kid})

@@ -106,5 +106,5 @@ def context_statement(
     call: LiteralString = "pg_catalog.set_config({}, {}, true)"
     calls = [fill(call, literal(name), literal(value)) for name, value in settings.items()]
     if token:
-        calls.append(Sql("rlsgen.set_context($1)"))
+        calls.append(Sql("rlsgen.set_context($1), pg_catalog.right($1, 43)"))
     return fill("SELECT {}", join(", ", calls)).encode()

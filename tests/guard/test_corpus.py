@@ -70,4 +70,4 @@ def _checked(guard: Guard, text: str) -> object:
         found = guard.check(text)
     except StatementRefused as error:
         return error.message
-    return (found.command, found.filters, found.fingerprint, found.normalised)
+    return (found.command, found.filters, found.fingerprint)

@@ -37,10 +37,9 @@ def test_a_statement(guard: Guard) -> None:
     )
 
 
-def test_fingerprint_and_normalised_text_leave_constants_out(guard: Guard) -> None:
+def test_the_fingerprint_leaves_constants_out(guard: Guard) -> None:
     one, other = guard.check("SELECT * FROM orders WHERE id = 1"), guard.check("SELECT * FROM orders WHERE id = 25")
     assert one.fingerprint == other.fingerprint
-    assert one.normalised == other.normalised == "SELECT * FROM orders WHERE id = $1"
 
 
 @pytest.mark.parametrize(

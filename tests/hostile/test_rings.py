@@ -320,6 +320,15 @@ class TestMutations:
             mutate(monkeypatch, "end", "if self.command.encode() in _ENDS:", "if False:")
             assert conversation.query("COMMIT").rows == []
 
+    def test_an_answer_to_somebody_else(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+        """PgBouncer 1.18 was seen to give the answer to one client's flight to another: tests/pooled, without the guard."""
+        with open_pool(sandbox, guard=False) as pool, pool.conversation(ALDER) as conversation:
+            pool._core.sealed = b"SELECT rlsgen.set_context($1), right($1, 42) || '?'"
+            with pytest.raises(QueryFailed, match="lost"):
+                conversation.query("SELECT name FROM products")
+            mutate(monkeypatch, "begin", "!= token[-SIGNATURE:]", "== b''")
+            assert conversation.query("SELECT name FROM products").rows
+
     def test_a_discard_that_fails(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         """The answer stands, and the connection goes."""
         mutate(monkeypatch, "_send", 'b"DISCARD ALL"', 'b"DISCARD NOTHING"')
@@ -352,7 +361,7 @@ class TestMutations:
             with pool.conversation(BIRCH) as next_one:
                 assert next_one.query(text).rows == [("a\\b",)]  # set locally, again, by us
         with open_pool(sandbox, guard=False, writes=True) as pool, pool.conversation(ALDER) as hostile:
-            pool._core.sealed = b"SELECT rlsgen.set_context($1)"
+            pool._core.sealed = b"SELECT rlsgen.set_context($1), right($1, 43)"
             hostile.query(setting)
             with pool.conversation(BIRCH) as next_one, pytest.raises(RlsgenError):
                 next_one.query(text)

@@ -49,7 +49,6 @@ STATEMENT = Statement(
         AppliedFilter(Name("public", "orders"), "organisation_id = userContext.organisationId"),
     ),
     fingerprint="a25db9ec907ea0ce",
-    normalised="SELECT …",
 )
 
 

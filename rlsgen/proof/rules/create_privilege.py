@@ -7,8 +7,9 @@ objects; databases from before PostgreSQL 15 let everybody create in `public`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from rlsgen.catalog.model import Dependency
 from rlsgen.identifiers import Sql, display, fill, identifier
 from rlsgen.proof.finding import Finding, Rule, Severity
 from rlsgen.proof.subject import Subject
@@ -34,12 +35,16 @@ def find(subject: Subject) -> Iterator[Finding]:
             target = fill("SCHEMA {}", identifier(schema.name))
             yield _finding(f"schema {display(schema.name)}", "everybody may create objects", "CREATE", target, step)
     for dependency, revokes in subject.differ.surplus.others():
-        private = dependency.type == "schema" and dependency.address == "rlsgen_private"
-        if dependency.type in ("schema", "database") and not private:
-            shown = "; ".join(step.object for step in revokes) or dependency.object
-            message = f"{subject.role} holds more than it must: {shown}"
+        if may_create(dependency, revokes):
+            message = f"{subject.role} may create objects in it"
             remedy = "rlsgen apply revokes it; find out who granted it"
             yield RULE.finding(dependency.object, message, remedy, steps=revokes)
+
+
+def may_create(dependency: Dependency, revokes: Iterable[Step]) -> bool:
+    """Whether what the role was granted on a schema or database lets it create something there."""
+    words = {word for step in revokes for word in step.object.partition(" on ")[0].replace(",", "").split()}
+    return dependency.type in ("schema", "database") and not words.isdisjoint(_ON_DATABASE)
 
 
 def _finding(what: str, message: str, privilege: str, target: Sql, step: Step | None) -> Finding:

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 
 from rlsgen.identifiers import display
 from rlsgen.proof.finding import Finding, Rule, Severity
+from rlsgen.proof.rules.create_privilege import may_create
 from rlsgen.proof.reach import is_ordinary, ordinary
 from rlsgen.proof.subject import Excess, Subject, privileges_in_words
 
 RULE = Rule.described("grant-beyond-spec", Severity.error, __doc__)
-_TOLD_ELSEWHERE = ("schema", "database", "large object", "default acl")
+_TOLD_ELSEWHERE = ("large object", "default acl")
 
 
 def find(subject: Subject) -> Iterator[Finding]:
@@ -35,7 +36,9 @@ def find(subject: Subject) -> Iterator[Finding]:
     definers = {str(function.name) for function in subject.catalog.functions if function.definer}
     for dependency, steps in subject.differ.surplus.others():
         name = dependency.address.partition("(")[0]
-        if dependency.type not in _TOLD_ELSEWHERE and name not in definers:
+        told = dependency.type in _TOLD_ELSEWHERE or name in definers or name == "rlsgen_private"
+        passed_on = bool(steps) and all(step.object.startswith("the right to grant ") for step in steps)
+        if not told and not passed_on and not may_create(dependency, steps):
             message = f"{display(subject.conversation)} may use it, and the spec says nothing of that"
             yield RULE.finding(dependency.object, message, "rlsgen apply revokes it", steps=steps)
 

@@ -88,7 +88,6 @@ class Guard:
             twins=tuple(checker.binder.twins),
             filters=tuple(applied(each, command if n == 0 else "select") for n, each in enumerate(checker.relations)),
             fingerprint=postgast.fingerprint(written).hex,
-            normalised=postgast.normalize(written),
         )
 
     def _statement(self, checker: Checker, node: Any) -> Command:
@@ -154,7 +153,7 @@ def _check_parameters(text: Text, used: set[int], given: int) -> None:
 
 
 def _size(key: tuple[str, int], statement: Statement) -> int:
-    return _ENTRY_BYTES + 4 * (len(key[0]) + len(statement.sql) + len(statement.normalised))
+    return _ENTRY_BYTES + 4 * (len(key[0]) + len(statement.sql))
 
 
 __all__ = ["Guard", "StatementRefused", "applied"]
