@@ -1,10 +1,14 @@
-"""A process that reads a large result in one way; benchmarks/runtime.py looks at how much memory it has at most.
+"""A process that reads a large result in one way; benchmarks/runtime.py compares how much memory each has at most.
 
-python benchmarks/memory.py idle|query|stream|limited|psycopg-idle|psycopg|psycopg-stream ROWS DSN SPEC KEYFILE
+    python benchmarks/memory.py idle|query|stream|limited|psycopg-idle|psycopg|psycopg-stream ROWS DSN SPEC KEYFILE
+
+It prints bytes.
 """
 
 from __future__ import annotations
 
+import logging
+import resource
 import sys
 from pathlib import Path
 from typing import LiteralString
@@ -25,6 +29,7 @@ LARGE: LiteralString = (
 
 def ours(way: str, rows: int, dsn: str, spec: Path, key: str) -> int:
     """How many rows a conversation reads."""
+    logging.getLogger("rlsgen").setLevel(logging.ERROR)
     limits = Limits(rows=10_000) if way == "limited" else Limits()
     text = SMALL if way == "idle" else f"{LARGE}{rows}"
     with ConversationPool(dsn, spec, key, max_size=1, known_holes="warn", limits=limits) as pool:
@@ -46,6 +51,16 @@ def theirs(way: str, rows: int, dsn: str, spec: Path, key: str) -> int:
         return sum(1 for _ in cursor.stream(text))
 
 
+def peak() -> int:
+    """Bytes that this process had at most. Linux' getrusage begins with what the process that started it had."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
 if __name__ == "__main__":
     chosen, number, database, policies, file = sys.argv[1:]
     read = theirs if chosen.startswith("psycopg") else ours
@@ -53,3 +68,4 @@ if __name__ == "__main__":
     expected = 1 if chosen.endswith("idle") else 10_000 if chosen == "limited" else int(number)
     if count != min(expected, int(number)):
         sys.exit(f"{count} rows came, not {expected}")
+    print(peak())

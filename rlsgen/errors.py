@@ -158,8 +158,12 @@ class Closed(RlsgenError):
 
 
 class Unhealthy(RlsgenError):
-    """Conversations are refused until what the self-check found is mended; `problems` holds all of it."""
+    """Conversations are refused until what the self-check found is mended; `problems` holds all of it.
 
-    def __init__(self, problems: Sequence[Problem], *, hint: str = "") -> None:
-        super().__init__("\n".join(str(problem) for problem in problems), hint=hint)
+    They name what conversations must not know. So the message tells them only where an operator reads it: when a pool
+    opens, not when a statement is refused (`message`).
+    """
+
+    def __init__(self, problems: Sequence[Problem], message: str = "", *, hint: str = "") -> None:
+        super().__init__(message or "\n".join(str(problem) for problem in problems), hint=hint)
         self.problems = tuple(problems)

@@ -54,7 +54,7 @@ class Scope:
 
 
 def _spell_out(node: Any) -> None:
-    """`x IN (y)` as `x = y`: with a value for y, which is a sub-select, Postgres would read it as `x IN (SELECT ...)`."""
+    """`x IN (y)` as `x = y`: with a sub-select for y, Postgres would read it as `x IN (SELECT ...)`."""
     if node.kind == pb.AEXPR_IN and len(node.rexpr.list.items) == 1:
         only = pb.Node()
         only.CopyFrom(node.rexpr.list.items[0])

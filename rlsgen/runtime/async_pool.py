@@ -161,9 +161,9 @@ class AsyncConversationPool:
     @asynccontextmanager
     async def _stream(self, talk: Talk, text: str, parameters: Sequence[object]) -> AsyncIterator[AsyncStream]:
         with Run(self._core, talk, text, parameters) as run:
-            await _checked(run, streamed=True)
             ticket = await self._turn(run)
             try:
+                await _checked(run, streamed=True)
                 stream = AsyncStream(self, run, ticket, await self._take(run.patience))
                 async with stream._closing():
                     yield stream
@@ -172,9 +172,9 @@ class AsyncConversationPool:
 
     async def _query(self, run: Run) -> Result:
         with run:
-            await _checked(run)
             ticket = await self._turn(run)
             try:
+                await _checked(run)
                 return run.result(await self._fly(run))
             finally:
                 self._core.admission.leave(ticket)
@@ -288,7 +288,10 @@ class AsyncConversationPool:
             finally:
                 if not flight.clean:
                     await connection.close()
-        return await asyncio.to_thread(self._core.inspected, *answers)  # thousands of tables take their time
+        backend = connection.pgconn.backend_pid
+        return await asyncio.to_thread(
+            self._core.inspected, answers[0], answers[1], backend
+        )  # thousands of tables take their time
 
     async def _watching(self) -> None:
         """The self-check in the background."""

@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from rlsgen.runtime.limits import Admission, limit_key
 from rlsgen.runtime.result import Adapters, Row, TypeNames
 from rlsgen.runtime.schema import Schema, build_schema, schema_query, schemas_of
 from rlsgen.runtime.session import Failed, Interrupted, Order
-from rlsgen.runtime.token import MAX_LIFETIME_SECONDS, SigningKey, canonical_context, mint
+from rlsgen.runtime.token import MAX_LIFETIME_SECONDS, SigningKey, canonical_context, sign
 from rlsgen.runtime.wire import READ, context_statement, dump
 from rlsgen.spec.fingerprint import common_fields
 from rlsgen.spec.load import load_spec
@@ -34,6 +34,11 @@ CHECK_SECONDS = 30.0
 RECHECK_SECONDS = 5.0
 """Statements that fail as if the database had changed bring the next self-check forward, at most this often."""
 TOKEN_SECONDS = 30
+
+_POOLER = Problem(
+    "without the guard, a pooler between here and the server would pass on what a text leaves behind in its session",
+    hint="connect to the server itself, or leave the guard on",
+)
 
 logger = logging.getLogger("rlsgen")
 
@@ -137,7 +142,10 @@ class Core:
         known = self._known
         if known is None:
             raise Unhealthy([Problem("the database has not been checked yet")])
-        known.health.require()
+        if known.health.problems:
+            message = "conversations with this database are refused: its self-check found that it is not as it must be"
+            hint = "whoever runs the pool finds the reasons in its log and in health()"
+            raise Unhealthy(known.health.problems, message, hint=hint)
         return known
 
     @property
@@ -147,11 +155,12 @@ class Core:
 
     def token(self, talk: Talk, fields: tuple[ContextField, ...]) -> bytes:
         """A token for one statement."""
-        names = {each.name for each in fields}
-        context = {name: value for name, value in talk.context.items() if name in names}
-        seconds = self.limits.seconds
-        lifetime = min(MAX_LIFETIME_SECONDS, TOKEN_SECONDS + math.ceil(seconds or 0))
-        return mint(self._key, fields, context, lifetime_seconds=lifetime).encode()
+        context = talk.context
+        if len(fields) < len(self.spec.context):  # the database knows fewer
+            names = {each.name for each in fields}
+            context = {name: value for name, value in context.items() if name in names}
+        lifetime = min(MAX_LIFETIME_SECONDS, TOKEN_SECONDS + math.ceil(self.limits.seconds or 0))
+        return sign(self._key, context, lifetime_seconds=lifetime).encode()
 
     # The self-check
 
@@ -165,10 +174,12 @@ class Core:
         schemas = schemas_of(self.spec)
         return order(health_query(), *health_parameters(self.spec)), order(schema_query(), schemas)
 
-    def inspected(self, facts: Sequence[Row], relations: Sequence[Row]) -> Health:
-        """Judge what the server answered, and work with it from now on."""
+    def inspected(self, facts: Sequence[Row], relations: Sequence[Row], backend: int) -> Health:
+        """Judge what the server answered, and work with it from now on. `backend`: its pid, as the client knows it."""
         options, before = self.options, self._known
         health = judge(self.spec, facts[0][0], known_holes=options.known_holes)
+        if not options.guard and facts[0][0]["backend"] != backend:
+            health = replace(health, problems=(*health.problems, _POOLER))
         schema = build_schema(self.spec, relations)
         if before is not None and before.schema == schema:
             guard, names, schema = before.guard, before.names, before.schema

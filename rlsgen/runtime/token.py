@@ -99,6 +99,22 @@ def mint(
         InvalidContext: the context does not fit, or needs a token of over 64 KB; names the field, never the value.
         ValueError: the lifetime is out of bounds.
     """
+    return sign(key, canonical_context(fields, context), lifetime_seconds=lifetime_seconds, now=now)
+
+
+def sign(
+    key: SigningKey,
+    canonical: Mapping[str, Json | list[Json]],
+    *,
+    lifetime_seconds: int = DEFAULT_LIFETIME_SECONDS,
+    now: float | None = None,
+) -> str:
+    """`mint` of what `canonical_context` gave, which is not looked at again: once for each statement of a conversation.
+
+    Raises:
+        InvalidContext: the context needs a token of over 64 KB.
+        ValueError: the lifetime is out of bounds.
+    """
     if not 1 <= lifetime_seconds <= MAX_LIFETIME_SECONDS:
         raise ValueError(f"lifetime_seconds must be from 1 to {MAX_LIFETIME_SECONDS}")
     issued = int(time.time() if now is None else now)
@@ -107,7 +123,7 @@ def mint(
         "iat": issued,
         "exp": issued + lifetime_seconds,
         "jti": secrets.token_hex(8),  # no two tokens are the same
-        "context": canonical_context(fields, context),
+        "context": canonical,
     }
     token = jwt.encode(claims, key.secret, algorithm="HS256", headers={"kid": key.kid})
     if len(token) > MAX_TOKEN_BYTES:

@@ -25,17 +25,15 @@ _SETTINGS = {
     "IntervalStyle": "postgres",
     "extra_float_digits": "1",
     "bytea_output": "hex",
-    "xmlbinary": "base64",
-    "xmloption": "content",
     "standard_conforming_strings": "on",
-    "transform_null_equals": "off",
-    "array_nulls": "on",
-    "gin_fuzzy_search_limit": "0",
     "row_security": "on",
     "client_encoding": "UTF8",
     "idle_in_transaction_session_timeout": "60000",
 }
-"""What changes how a text is read, what it means, or how values are spelled."""
+"""What changes how a text is read, whose rows it sees, or how the values that we load are spelled.
+
+Each costs 4 µs, every time. What only a database's owner has a reason to change (xmlbinary, array_nulls...) stays.
+"""
 
 
 def dump(parameters: Sequence[object]) -> tuple[Sequence[Buffer | None], Sequence[int], Sequence[int]]:

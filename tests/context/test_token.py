@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
@@ -22,6 +23,7 @@ def test_a_token_says_what_it_must_and_no_more() -> None:
     assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT", "kid": "k-1_x"}
     options: Any = {"verify_exp": False}
     said = jwt.decode(token, KEY.secret, ["HS256"], options=options, audience=KEY.audience)
+    assert re.fullmatch("[0-9a-f]{16}", said.pop("jti"))  # no two tokens are the same
     assert said == {"aud": KEY.audience, "iat": 1_000_000, "exp": 1_000_060, "context": dict(CONTEXT)}
 
 

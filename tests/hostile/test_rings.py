@@ -17,7 +17,7 @@ from psycopg import pq
 
 from rlsgen import ConversationPool
 from rlsgen.demo.shop import CONVERSATION
-from rlsgen.errors import RlsgenError, StatementRefused, Unhealthy
+from rlsgen.errors import QueryFailed, RlsgenError, StatementRefused, Unhealthy
 from rlsgen.identifiers import fill, identifier
 from rlsgen.runtime import session
 from rlsgen.spec.model import Limits
@@ -300,6 +300,7 @@ class TestMutations:
             ' NAMED.add(pgconn.backend_pid), pgconn.send_query_prepared(b"named", [order.token]))',
         )  # fmt: skip
         monkeypatch.setattr(session.Flight, "_step", _patient_step)
+        mutate(monkeypatch, "begin", "!= token[-SIGNATURE:]", "== b''")  # the third: it would be noticed
         monkeypatch.setattr("rlsgen.runtime.run.Run.order", _undiscarded())
         steal = "PREPARE named (text) AS SELECT set_config('mine.token', $1, false), set_config('mine.x', 'x', false)"
         with open_pool(sandbox, guard=False, writes=True) as pool:

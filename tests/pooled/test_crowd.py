@@ -60,10 +60,10 @@ def audited() -> Iterator[None]:
     assert listener.events > 0
 
 
-@pytest.fixture(params=["direct", "pooled"])
-def place(request: pytest.FixtureRequest) -> Place:
+@pytest.fixture
+def place(request: pytest.FixtureRequest, way: tuple[str, bool]) -> Place:
     """Directly, or through PgBouncer."""
-    found: Place = request.getfixturevalue(request.param)
+    found: Place = request.getfixturevalue(way[0])
     return found
 
 
@@ -100,7 +100,21 @@ def names(guard: bool) -> str:
     return "guard" if guard else "no guard"
 
 
-@pytest.mark.parametrize("guard", [True, False], ids=names)
+# Without the guard, pools refuse to go through a pooler (test_parts.py).
+WAYS = [("direct", True), ("direct", False), ("pooled", True)]
+
+
+@pytest.fixture(params=WAYS, ids=lambda way: f"{way[0]}, {names(way[1])}")
+def way(request: pytest.FixtureRequest) -> tuple[str, bool]:
+    found: tuple[str, bool] = request.param
+    return found
+
+
+@pytest.fixture
+def guard(way: tuple[str, bool]) -> bool:
+    return way[1]
+
+
 def test_threads(place: Place, troublesome: PgBouncer | None, seconds: float, guard: bool) -> None:
     limits = replace(place.spec.limits, seconds=1)
     with place.pool(guard=guard, max_size=SIZE if troublesome is None else 50, limits=limits) as pool:
@@ -111,7 +125,6 @@ def test_threads(place: Place, troublesome: PgBouncer | None, seconds: float, gu
     assert planted(place) == []
 
 
-@pytest.mark.parametrize("guard", [True, False], ids=names)
 def test_tasks(place: Place, troublesome: PgBouncer | None, seconds: float, guard: bool) -> None:
     limits = replace(place.spec.limits, seconds=1)
 

@@ -102,8 +102,9 @@ def test_dispose(make_engine: MakeEngine, place: Place) -> None:
 def test_known_holes_are_refused_unless_told(place: Place, make_engine: MakeEngine) -> None:
     engine = make_engine(known_holes="refuse")
     if place.database.server.version == 18:
-        with pytest.raises(Unhealthy, match="CVE"):
+        with pytest.raises(Unhealthy) as caught:
             ask(engine)
+        assert "CVE" in str(caught.value.problems)
     found = health(make_engine())
     assert found is None
 
@@ -123,8 +124,9 @@ def test_health_is_checked_again(own_place: Place, make_engine: MakeEngine) -> N
     engine = make_engine(place=own_place, self_check_seconds=0.0)
     assert ask(engine) == 3_605
     own_place.owner().execute("ALTER TABLE orders DISABLE ROW LEVEL SECURITY")
-    with pytest.raises(Unhealthy, match="orders"):
+    with pytest.raises(Unhealthy) as caught:
         ask(engine)
+    assert "orders" in str(caught.value.problems)
     found = health(engine)
     assert found is not None
     assert not found.healthy

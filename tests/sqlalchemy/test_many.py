@@ -71,23 +71,33 @@ async def talk_async(engine: AsyncEngine, number: int, *, guard: bool) -> int:
     return seen
 
 
-@pytest.fixture(params=["direct", "pooler"])
-def dsn(request: pytest.FixtureRequest, place: Place) -> Any:
+# Without the guard, engines refuse to go through a pooler.
+@pytest.fixture(params=[("direct", True), ("direct", False), ("pooler", True)], ids=str)
+def way(request: pytest.FixtureRequest) -> tuple[str, bool]:
+    found: tuple[str, bool] = request.param
+    return found
+
+
+@pytest.fixture
+def guard(way: tuple[str, bool]) -> bool:
+    return way[1]
+
+
+@pytest.fixture
+def dsn(way: tuple[str, bool], place: Place) -> Any:
     """The database's, and PgBouncer's in front of it, in transaction mode with two connections."""
-    if request.param == "pooler" and program() is None:
+    if way[0] == "pooler" and program() is None:
         pytest.skip("PgBouncer is not installed; .ci/run installs it")
-    with pgbouncer(place.database.server.base, size=2) if request.param == "pooler" else nullcontext() as running:
+    with pgbouncer(place.database.server.base, size=2) if way[0] == "pooler" else nullcontext() as running:
         yield place.dsn if running is None else running.dsn(place.database.name)
 
 
-@pytest.mark.parametrize("guard", [True, False])
 def test_threads(make_engine: MakeEngine, dsn: str, guard: bool) -> None:
     engine = make_engine(dsn=dsn, guard=guard, pool_size=2, max_overflow=0, pool_timeout=60)
     with ThreadPoolExecutor(24) as threads:
         assert sum(threads.map(lambda number: talk(engine, number, guard=guard), range(120))) > 30_000
 
 
-@pytest.mark.parametrize("guard", [True, False])
 def test_tasks(run_async: Callable[..., Any], dsn: str, guard: bool) -> None:
     async def main(engine: AsyncEngine) -> int:
         dice = random.Random(5)

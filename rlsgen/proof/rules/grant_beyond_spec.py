@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 from rlsgen.identifiers import display
 from rlsgen.proof.finding import Finding, Rule, Severity
-from rlsgen.proof.rules.create_privilege import may_create
 from rlsgen.proof.reach import is_ordinary, ordinary
+from rlsgen.proof.rules.create_privilege import may_create
 from rlsgen.proof.subject import Excess, Subject, privileges_in_words
 
 RULE = Rule.described("grant-beyond-spec", Severity.error, __doc__)

@@ -57,7 +57,7 @@ def _changes(before: Policy, live: Policy) -> Iterator[str]:
         yield f"holds for {_roles(live)}, no longer for {_roles(before)}"
     for clause, old, new in (("USING", before.using, live.using), ("WITH CHECK", before.check, live.check)):
         if old != new:
-            yield f"{clause} was {old or 'not there'}, and is {new or 'not there'}{_meaning(old, new)}"
+            yield f"says {clause} {new or 'nothing'}, and was made as {old or 'nothing'}{_meaning(old, new)}"
 
 
 def _meaning(old: str | None, new: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -62,8 +63,8 @@ class Subject:
     @property
     def pairs(self) -> int:
         """Ordered pairs of tenants who should see something else."""
-        alike = [sum(digest == other for other in self.digests) for digest in self.digests]
-        return sum(len(self.digests) - each for each in alike)
+        alike = Counter(self.digests).values()
+        return len(self.digests) ** 2 - sum(number**2 for number in alike)
 
     def result(self, labels: Labels) -> TableResult:
         """All of it, with a status."""
@@ -161,8 +162,8 @@ class Comparison:
 
     def _compare(self, subject: Subject, context: Context) -> None:
         query = subject.query
-        if query is None or not subject.shown:
-            return
+        if query is None or not subject.shown or subject.said("uncovered"):
+            return  # what is locked, slow or gone once is not waited for again
         values = query.values(context)
         true, seen = self._both(subject, query, values)
         for _ in range(0 if self._stage.together else _AGAIN):
@@ -208,7 +209,7 @@ class Comparison:
     def without_context(self, some: Iterable[Subject], nobody: Context) -> None:
         """Every scoped table and view refuses a conversation that has no context."""
         for subject in some:
-            if subject.kind not in ("scoped", "view") or subject.query is None or not subject.shown:
+            if subject.kind not in ("scoped", "view") or subject.query is None or subject.said("uncovered"):
                 continue
             try:
                 self._stage.enter(None)
@@ -233,6 +234,8 @@ class Comparison:
         """What is shown can be read, column by column, and what is hidden cannot."""
         self._stage.enter(context)
         for subject in some:
+            if subject.said("uncovered"):
+                continue
             relation = subject.name.sql
             if subject.shown:
                 shown = fill("SELECT {} FROM {} LIMIT 0", identifiers(subject.shown), relation)
@@ -277,6 +280,8 @@ def explain(stage: Stage, subject: Subject, error: SideError) -> None:
         subject.note("uncovered", _GONE, "run verify again")
     elif error.state in _BUSY:
         subject.note("uncovered", "another session holds a lock on it", "run verify again when it is through")
+    elif error.state == _SLOW and stage.talk.clock.spent:
+        subject.note("uncovered", "the time budget was spent while it was compared", "give it more time")
     elif error.state == _SLOW:
         seconds = stage.talk.clock.statement_seconds
         subject.note("uncovered", f"comparing it took longer than {seconds:g} s", "raise --statement-timeout")

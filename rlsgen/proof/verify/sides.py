@@ -71,6 +71,11 @@ class Clock:
         """Seconds since the start."""
         return time.monotonic() - self.started
 
+    @property
+    def spent(self) -> bool:
+        """Whether the time budget is."""
+        return self.seconds is not None and self.elapsed >= self.seconds
+
     def milliseconds(self) -> int:
         """For statement_timeout.
 

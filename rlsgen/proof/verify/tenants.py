@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from google.protobuf.message import Message
 from postgast import pg_query_pb2 as pb
+from psycopg import errors
 
 from rlsgen.catalog.model import Column
 from rlsgen.errors import InvalidContext, Problem, SpecError
@@ -28,6 +29,15 @@ _ALIKE = 3  # tables asked for the same fields: the smallest that have rows
 _WIDER = 20  # combinations looked at for each tenant that is wanted, so that fields can be told together
 _ALL = 1_000_000
 _ALIKE_ROWS = 50  # of those that hold the same value
+
+
+_PASSING = (errors.QueryCanceled, errors.LockNotAvailable, errors.UndefinedTable, errors.UndefinedColumn)
+_INVENTED: Mapping[str, tuple[object, ...]] = {
+    "integer": (1, 2, 1_000, 1_001), "bigint": (1, 2, 1_000, 1_001), "boolean": (False, True),
+    "text": ("rlsgen-1", "rlsgen-2", "a", "b", "A", "B", "1", "2", "00000001", "00000002"),
+    "uuid": ("00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"),
+    "date": ("2000-01-01", "2000-01-02"), "timestamptz": ("2000-01-01T00:00:00+00:00", "2000-01-02T00:00:00+00:00"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +71,7 @@ class Tenants:
             self._found[source.table] = self._tuples(source, size * _WIDER or _ALL)
         seeds = list(_interleaved([self._found[source.table] for source in sources]))
         contexts = self._complete(seeds)
-        picked = _diverse([*self._given, *contexts], size or len(contexts))
+        picked = [*self._given, *_diverse(contexts, size or len(contexts))]
         absent = self._without_optional(picked)
         return [*picked, *([absent] if absent is not None else [])]
 
@@ -96,8 +106,15 @@ class Tenants:
 
     def _has_rows(self, source: Source) -> bool:
         query = fill("SELECT EXISTS (SELECT FROM {})", source.table.sql)
-        row = self._connection.execute(query.encode()).fetchone()
-        return bool(row and row[0])
+        return self._rows(query) == [(True,)]
+
+    def _rows(self, query: Sql) -> list[tuple[Any, ...]]:
+        """The rows; none of a table that is slow, locked or gone: comparing it will say so."""
+        try:
+            with self._connection.transaction():
+                return self._connection.execute(query.encode()).fetchall()
+        except _PASSING:
+            return []
 
     def _source(self, table: Table) -> Source | None:
         if table.spec.access == "shared":
@@ -140,7 +157,7 @@ class Tenants:
             row, source.tables, literal(limit),
         )  # fmt: skip
         found = []
-        for values in self._connection.execute(query.encode()).fetchall():
+        for values in self._rows(query):
             read = {
                 field.name: value
                 for (field, _, array), text in zip(source.columns, values, strict=True)
@@ -173,6 +190,8 @@ class Tenants:
             if field.name in context:
                 continue
             some = index.holding(field.name, context)
+            if not some and field.required:
+                context |= invented(field, number)
             if not some:
                 continue
             taken = some[number % len(some)]
@@ -185,13 +204,14 @@ class Tenants:
     def _missing(self, pool: Sequence[Mapping[str, object]]) -> None:
         known = {name for each in pool for name in each}
         fields = [field for field in self._spec.context if field.required and field.name not in known]
+        fields = [field for field in fields if not invented(field, 0)]
         if fields:
             raise SpecError(
                 [
                     Problem(
                         f"no value of the context field {field.name} is found in the data",
                         field.position,
-                        "no filter compares it with a column that has values; give contexts with --context",
+                        "no filter compares it with a column that has values; give tenants with --context-json",
                     )
                     for field in fields
                 ]
@@ -204,6 +224,19 @@ class Tenants:
             if optional & set(context):
                 return {name: value for name, value in context.items() if name not in optional}
         return None
+
+
+def invented(field: ContextField, number: int) -> dict[str, object]:
+    """A value for a field of which the data has none, as a context; empty where none of ours fits the field."""
+    fitting = []
+    for each in [*([field.minimum] if field.minimum is not None else []), *_INVENTED[field.base]]:
+        context = {field.name: [each] if field.array else each}
+        try:
+            canonical_context([field], context)
+        except InvalidContext:
+            continue
+        fitting.append(context)
+    return fitting[number % len(fitting)] if fitting else {}
 
 
 def compared(table: Table, spec: Spec) -> Iterator[tuple[ContextField, Column]]:

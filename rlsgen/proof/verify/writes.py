@@ -74,7 +74,7 @@ class Writes:
             elif done:
                 subject.note("leak", f"a conversation can {command} {what}", MEND)
             elif state not in ("", DENIED):
-                subject.note("isolated", f"whether a conversation can {command} {what} is not known: SQLSTATE {state}")
+                subject.note("uncovered", f"whether a conversation can {command} {what} is not known: SQLSTATE {state}")
 
     def _attempts(
         self, table: Table, command: Command, own: _Row | None, foreign: _Row | None, *, allowed: bool

@@ -44,6 +44,7 @@ WITH me AS (
 SELECT pg_catalog.json_build_object(
   'role', (SELECT pg_catalog.json_build_object('name', me.rolname, 'SUPERUSER', me.rolsuper, 'BYPASSRLS', me.rolbypassrls,
       'REPLICATION', me.rolreplication, 'CREATEROLE', me.rolcreaterole, 'CREATEDB', me.rolcreatedb) FROM me),
+  'backend', pg_catalog.pg_backend_pid(),
   'session_user', session_user,
   'database', pg_catalog.current_database(),
   'version', pg_catalog.current_setting('server_version_num')::integer,

@@ -133,9 +133,9 @@ class Link:
             block = self._mine()
             core, shell = self._source.core, self._source.shell
             with Step(core, block.talk, text, sets[0] if sets else (), self._adapted) as step:
-                step.check()
                 ticket = shell.turn(step, core.admission)
                 try:
+                    step.check()
                     for parameters in sets:
                         yield from self._run(block, step, parameters)
                 finally:

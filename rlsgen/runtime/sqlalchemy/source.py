@@ -116,7 +116,7 @@ class Source:
             finally:
                 if not flight.clean:
                     self.shell.abort(connection)
-        self.core.inspected(*answers)
+        self.core.inspected(answers[0], answers[1], connection.pgconn.backend_pid)
 
     def suspect(self, failed: Failed) -> None:
         """Let the next transaction check first, if a statement failed as if the database had changed."""

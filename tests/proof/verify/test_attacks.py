@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from rlsgen.catalog.connect import open_connection
 from rlsgen.errors import SpecError
 from rlsgen.proof.attacks.catalogue import load_attacks, parse_attacks
 from rlsgen.proof.attacks.places import PLACES, named
+from rlsgen.provision.apply import apply
+from rlsgen.provision.plan import Hazard
+from rlsgen.spec.load import parse_spec
 from tests.proof.verify.harness import CATALOGUE, Stage, attacks, leaking
 
 HEAD = "version: 1\nattacks:\n"
@@ -32,7 +36,7 @@ def test_the_catalogue_is_of_some_size() -> None:
         (HEAD + "  one: {sql: SELECT 1}", "lacks the key title", "3:8"),
         (HEAD + "  one: {title: x, sql: SELECT 1, leak_if: always}", "attacks.one.leak_if", "3:43"),
         (HEAD + "  one: {title: x, sql: SELECT 1, blocked_by: [denied]}", "attacks.one.blocked_by.0", "3:47"),
-        (HEAD + "  one: {title: x, token: {singed: none}}", "unknown key 'singed'", "3:28"),
+        (HEAD + "  one: {title: x, token: {singed: none}}", "unknown key 'singed'", "3:27"),
         (HEAD + "  'One Two': {title: x, sql: SELECT 1}", "One Two", "3:3"),
     ],
 )
@@ -81,9 +85,19 @@ def test_a_guard_that_is_not_there_is_not_counted_as_blocking(stage: Stage) -> N
 
 
 def test_without_two_tenants_attacks_are_skipped(stage: Stage) -> None:
-    stage.owner(
-        "TRUNCATE organisations, teams, users, products, orders, order_items, projects, notes, templates, events CASCADE"
-    )
+    stage.owner("TRUNCATE organisations, teams, users, products, orders, order_items, projects, notes, events CASCADE")
     result = stage.verify(attacks=attacks("foreign-row"))
     assert {each.status for each in result.attacks} == {"skipped"}
-    assert any(each.what == "attacks" for each in result.uncovered)
+    assert any(each.what.startswith("attacks ") for each in result.uncovered)
+
+
+def test_without_the_seal_forging_works(stage: Stage) -> None:
+    """What `seal: off` gives up, and that these attacks can succeed."""
+    with open(stage.spec.file, encoding="utf-8") as file:
+        stage.spec = parse_spec(file.read() + "\nseal: off\n", "policies.yaml")
+    with open_connection(stage.database.dsn()) as owner:
+        apply(owner, stage.spec, allow=tuple(Hazard))
+    result = stage.verify(attacks=attacks(ring=1))
+    leaks = leaking(result)
+    assert len([each for each in leaks if each.startswith("forge-") and each.endswith("/1")]) >= 18
+    assert not [each for each in leaks if each.startswith("public.")], "nobody forges while tables are compared"

@@ -46,7 +46,8 @@ def test_the_key_of_another_database(stage: Stage) -> None:
 def test_the_unrestricted_role_must_read_everything(stage: Stage, role_factory: Roles) -> None:
     role = role_factory("LOGIN")
     stage.unrestricted = role
-    stage.administrator(f"GRANT USAGE ON SCHEMA rlsgen TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA rlsgen TO {role}")
+    ours = f"GRANT USAGE ON SCHEMA rlsgen TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA rlsgen TO {role}"
+    stage.administrator(ours)
     with pytest.raises(ServerError, match=r"may not read public\.\w+"):
         stage.verify()
     stage.administrator(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
@@ -66,7 +67,7 @@ def test_the_conversation_role_must_be_the_one(shop_shared: Stage) -> None:
     owner, conversation = shop_shared.database.dsn(), shop_shared.database.dsn("nl_conversation")
     with pytest.raises(ServerError, match="--conversation-dsn is shop_owner's"):
         verify(SHOP, shop_shared.key, owner, owner)
-    with pytest.raises(ServerError, match="the conversation role's own|cannot read the catalog|may not read"):
+    with pytest.raises(ServerError, match="the conversation role's own"):
         verify(SHOP, shop_shared.key, conversation, conversation)
 
 
@@ -102,7 +103,7 @@ def test_a_table_that_is_dropped_meanwhile(stage: Stage) -> None:
 def test_a_tenant_who_is_deleted_meanwhile(stage: Stage) -> None:
     result = verify(
         SHOP, stage.key, stage.database.dsn(), stage.database.dsn("nl_conversation"),
-        options=Options(tenants=3), progress=_meanwhile(stage, "DELETE FROM teams; DELETE FROM products"),
+        options=Options(tenants=3), progress=_meanwhile(stage, "DELETE FROM notes; DELETE FROM projects"),
     )  # fmt: skip
     assert not leaking(result)
     assert not failing(result)
@@ -127,15 +128,30 @@ def test_rows_that_change_all_the_time(stage: Stage) -> None:
 def _write_until(stage: Stage, stop: threading.Event) -> None:
     with psycopg.connect(stage.database.dsn(), autocommit=True) as owner:
         while not stop.is_set():
-            owner.execute("INSERT INTO teams (organisation_id, name) SELECT 1 + g % 20, 'x' FROM generate_series(1, 50) g")
+            owner.execute("INSERT INTO teams (organisation_id, name) SELECT g, 'x' FROM generate_series(1, 20) AS g")
             owner.execute("UPDATE products SET organisation_id = 1 + (organisation_id + 1) % 20 WHERE id % 7 = 0")
 
 
-def test_a_locked_table_is_uncovered(stage: Stage) -> None:
+def test_a_locked_table_is_not_waited_for(stage: Stage) -> None:
     with psycopg.connect(stage.database.dsn()) as migration:
         migration.execute("LOCK TABLE notes IN ACCESS EXCLUSIVE MODE")
-        result = stage.verify(Options(tenants=1, statement_seconds=0.5), contexts=[ONE])
+        with pytest.raises(ServerError, match="lock timeout"):
+            stage.verify()
+
+
+def test_a_table_that_is_locked_meanwhile_is_uncovered(stage: Stage) -> None:
+    with psycopg.connect(stage.database.dsn()) as migration:
+
+        def progress(title: str, number: int, total: int) -> None:
+            if title == "public.users":
+                migration.execute("LOCK TABLE notes IN ACCESS EXCLUSIVE MODE")
+
+        result = verify(
+            SHOP, stage.key, stage.database.dsn(), stage.database.dsn("nl_conversation"),
+            options=Options(tenants=1), contexts=[ONE], progress=progress,
+        )  # fmt: skip
     assert table(result, "public.notes").status == "uncovered"
+    assert not leaking(result)
 
 
 def test_time_that_is_up_is_said(shop_shared: Stage) -> None:
@@ -149,9 +165,9 @@ def test_time_that_is_up_is_said(shop_shared: Stage) -> None:
 def test_a_statement_that_takes_too_long(stage: Stage) -> None:
     stage.owner(
         "CREATE FUNCTION slow() RETURNS integer LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(30); RETURN 1; END $$;"
-        " CREATE OR REPLACE VIEW monthly_revenue WITH (security_invoker = true) AS SELECT organisation_id, month, orders,"
-        " revenue FROM (SELECT o.organisation_id, now()::date AS month, count(*) AS orders, sum(o.total) AS revenue"
-        " FROM orders AS o GROUP BY 1) AS s WHERE slow() = 1"
+        " CREATE OR REPLACE VIEW monthly_revenue WITH (security_invoker = true) AS"
+        " SELECT organisation_id, now()::date AS month, count(*) AS orders, sum(total) AS revenue"
+        " FROM orders WHERE slow() = 1 GROUP BY 1"
     )
     result = stage.verify(Options(tenants=1, statement_seconds=0.5))
     assert table(result, "public.monthly_revenue").status in ("uncovered", "failed")
