@@ -13,7 +13,7 @@ import typer
 
 from rlsgen import __version__
 from rlsgen.catalog.connect import driver_errors
-from rlsgen.cli import demo, describe, keys, lint, provision, query, schema, verify
+from rlsgen.cli import demo, describe, keys, lint, provision, query, report, schema, verify
 from rlsgen.cli.output import Exit, err, examples, show_error, show_usage
 from rlsgen.errors import RlsgenError
 
@@ -48,6 +48,7 @@ provision.register(app)
 keys.register(app)
 lint.register(app)
 verify.register(app)
+report.register(app)
 query.register(app)
 describe.register(app)
 schema.register(app)

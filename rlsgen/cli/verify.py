@@ -28,7 +28,8 @@ from rlsgen.spec.model import Spec
 if TYPE_CHECKING:
     from rlsgen.proof.verify.result import VerifyResult
 
-_TENANTS = {1: 6, 2: 60, 3: 0}
+THOROUGH = {1: 6, 2: 60, 3: 0}
+"""Tenants to compare by --thorough; 0 is all of them."""
 
 UnrestrictedDsn = Annotated[
     str | None,
@@ -101,7 +102,7 @@ def verify(
     declared = load_spec(spec)
     own = [attack for path in attacks or [] for attack in load_attacks(path)]
     options = Options(
-        tenants=_TENANTS[thorough], statement_seconds=statement_timeout, time_budget=time_budget, writes=writes,
+        tenants=THOROUGH[thorough], statement_seconds=statement_timeout, time_budget=time_budget, writes=writes,
         plant=plant,
     )  # fmt: skip
     with progress() as bar:

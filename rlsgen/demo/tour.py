@@ -1,4 +1,4 @@
-"""The demo: the sample shop provisioned, the same questions for two organisations, and what is refused."""
+"""The demo: the sample shop provisioned, the same questions for two organisations, what is refused, and the proof."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from rlsgen.demo.server import Server
 from rlsgen.demo.shop import APPLICATION, CONVERSATION, CONVERSATIONS, OWNER, QUESTIONS, create_roles, create_shop
 from rlsgen.errors import QueryFailed, RlsgenError, StatementRefused
 from rlsgen.identifiers import fill, literal
+from rlsgen.proof.attacks.catalogue import catalogue
+from rlsgen.proof.verify import Options, VerifyResult, verify
 from rlsgen.provision.apply import apply
 from rlsgen.provision.keys import create_key
 from rlsgen.provision.plan import Hazard, Plan
@@ -76,6 +78,7 @@ class Tour:
     refused: tuple[Attempt, ...]
     application: str
     warnings: tuple[str, ...]  # of the pool's self-check
+    verified: VerifyResult
 
 
 def sample_spec() -> Path:
@@ -100,8 +103,12 @@ def make_shop(server: Server) -> Shop:
     return Shop(owner, conversation, application, tuple(counts))
 
 
-def tour(shop: Shop) -> Tour:
-    """Plan, apply, ask, attack."""
+def tour(shop: Shop, *, thoroughly: bool = False) -> Tour:
+    """Plan, apply, ask, attack, verify; `thoroughly` with writes, which a throw-away database may try.
+
+    Raises:
+        RlsgenError: something got through that must not.
+    """
     spec = load_spec(sample_spec())
     with open_connection(shop.owner_dsn) as owner:
         plan = apply(owner, spec, allow=ALLOWED).plan
@@ -117,7 +124,16 @@ def tour(shop: Shop) -> Tour:
         with psycopg.connect(shop.conversation_dsn, autocommit=True, row_factory=tuple_row) as raw:
             refused = tuple(_attack(raw, talks[0][1], talks[1][1], spec, key))
         warnings = tuple(str(each.message) for each in pool.health().warnings)
-    return Tour(plan, key.reveal(), answers, refused, _application(shop), warnings)
+    verified = _verified(shop, spec, key, thoroughly)
+    return Tour(plan, key.reveal(), answers, refused, _application(shop), warnings, verified)
+
+
+def _verified(shop: Shop, spec: Spec, key: SigningKey, thoroughly: bool) -> VerifyResult:
+    options = Options(writes=thoroughly, plant=thoroughly)
+    result = verify(spec, key, shop.owner_dsn, shop.conversation_dsn, options=options, attacks=catalogue())
+    if result.leaks or result.failed:
+        raise RlsgenError(f"the demo has found a hole: {result.leaks} leaks and {result.failed} failures of verify")
+    return result
 
 
 def _ask(

@@ -34,17 +34,21 @@ class LintResult:
         return tuple(each for each in self.findings if each.severity.reaches(severity))
 
 
-def examine(connection: psycopg.Connection[Any], spec: Spec) -> LintResult:
+def examine(
+    connection: psycopg.Connection[Any], spec: Spec, *, catalog: Catalog | None = None, now: datetime | None = None
+) -> LintResult:
     """Lint a database. Filters that are new to it, Postgres is asked about, as `rlsgen check` does.
 
     Args:
         connection: outside a transaction; of the role that runs apply, or of one that may read rlsgen's tables.
         spec: what is declared.
+        catalog: what was read of it just now for the spec's conversation role; it is read where it is left out.
+        now: for ages and expiries; the present where it is left out.
 
     Raises:
         ServerError: the server cannot be used, rlsgen's tables may not be read, or the connection is lost.
     """
-    subject = Subject(spec, read_catalog(connection, spec.conversation), datetime.now(UTC))
+    subject = Subject(spec, catalog or read_catalog(connection, spec.conversation), now or datetime.now(UTC))
     unjudged = [table for table in subject.unjudged if table.name not in subject.doubtful]
     return _lint(subject, judge(connection, subject.resolved, unjudged, search_path(spec)))
 

@@ -27,11 +27,16 @@ def render(template: str, **names: object) -> Sql:
     return Sql(_environment().get_template(template).render(**names))
 
 
+def template_loader() -> jinja2.BaseLoader:
+    """Where the templates are: the wheel's own copy or, in a checkout, `templates/`."""
+    packaged = _PACKAGE / "_templates"
+    return jinja2.FileSystemLoader(packaged if packaged.is_dir() else _PACKAGE.parent / "templates")
+
+
 @cache
 def _environment() -> jinja2.Environment:
-    packaged = _PACKAGE / "_templates"
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(packaged if packaged.is_dir() else _PACKAGE.parent / "templates"),
+        loader=template_loader(),
         undefined=jinja2.StrictUndefined,
         finalize=_only_sql,
         autoescape=False,  # noqa: S701 the output is SQL, and nothing unquoted passes _only_sql

@@ -57,6 +57,19 @@ def test_side_by_side(demo: Rlsgen, own_tmp: Path) -> None:
     assert list(own_tmp.iterdir()) == []
 
 
+def test_its_report(demo: Rlsgen, own_tmp: Path) -> None:
+    done = demo("demo", "--report", "report.html")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.endswith(": report.html\n")
+    told = next(line for line in done.stdout.splitlines() if line.startswith("with what plain joins say"))
+    assert "no foreign row" in told
+    page = (demo.directory / "report.html").read_text("utf-8")
+    assert "<title>Tenant isolation of shop: No leak was found" in page or "Isolation held" in page
+    assert "not tried" not in page.partition("<main")[2].partition("<details")[0]  # writes too, on a throw-away server
+    assert list(own_tmp.iterdir()) == []
+    assert demo("demo", "--stop", "--report", "report.html").returncode == 2
+
+
 def test_kept_asked_by_others_and_stopped(demo: Rlsgen, own_tmp: Path) -> None:
     kept = demo("demo", "--keep", "--format", "json")
     assert (kept.returncode, kept.stderr) == (0, "")
