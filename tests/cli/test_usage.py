@@ -55,7 +55,7 @@ def test_version(rlsgen: Rlsgen) -> None:
         (["query", "SELECT 1", "--conversation-dsn", "x", "--signing-key", "x", "--timeout", "0"], "--timeout"),
         (["query", "-", "--conversation-dsn", "x", "--signing-key", "x", "--format", "csv", "--trace"], "no CSV"),
         (["keys"], ""),
-        (["demo", "--keep", "--stop"], "exclude each other"),
+        (["demo", "--keep", "--stop"], "excludes --keep"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

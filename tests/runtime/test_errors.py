@@ -21,6 +21,7 @@ from rlsgen.runtime.token import SigningKey
 from rlsgen.spec.model import Limits
 from tests.runtime.conftest import Place
 from tests.runtime.talking import ALDER, BIRCH, Pool, Talk
+from tests.runtime.test_hygiene import until
 from tests.runtime.wires import Wire
 
 Make = Callable[..., Pool]
@@ -260,7 +261,7 @@ def test_a_connection_lost_during_a_commit_leaves_the_outcome_open(
     assert "unknown" in caught.value.hint
     between.deaf = False
     text = "SELECT count(*) FROM notes WHERE title = 'who knows'"
-    assert talk.query(text).rows == [(1,)]  # it was committed, in fact
+    until(lambda: talk.query(text).rows == [(1,)])  # it was committed, in fact
     assert talk.query("DELETE FROM notes WHERE title = 'who knows'").row_count == 1
 
 

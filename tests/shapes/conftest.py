@@ -15,7 +15,8 @@ _numbers = itertools.count(1)
 
 
 def _name(kind: str) -> str:
-    return f"{kind}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}"
+    """Unique, also where another folder's conftest imports these fixtures, which makes them anew."""
+    return f"{kind}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}_{next(_numbers)}"
 
 
 @pytest.fixture(scope="session")
@@ -46,14 +47,14 @@ def provisioned_template(server: Server, shapes_template: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def module_databases(server: Server) -> Iterator[Databases]:
-    databases = Databases(server, f"{_name('shapes')}_{next(_numbers)}")
+    databases = Databases(server, _name("shapes"))
     yield databases
     databases.drop()
 
 
 @pytest.fixture(scope="module")
 def module_roles(server: Server) -> Iterator[Roles]:
-    roles = Roles(server, f"{_name('shapes')}_{next(_numbers)}")
+    roles = Roles(server, _name("shapes"))
     yield roles
     roles.drop()
 
