@@ -105,9 +105,10 @@ def test_a_statement_that_is_ended_from_outside(
 ) -> None:
     asked = background(asking.query, 5, SLOW)
     running(place, "1000000")
-    signal(place, function)
+    # PostgreSQL ignores a cancel that comes between two messages, as after a Bind that compiled for long: send it again
+    wait_until(lambda: asked.done() or signal(place, function), "it has ended")
     with pytest.raises(QueryFailed) as caught:
-        asked.result(30)
+        asked.result()
     assert caught.value.hint
     everybody(asking)
 

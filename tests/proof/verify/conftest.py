@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 
@@ -20,9 +21,13 @@ from tests.support.postgres import Database, Databases, Server
 Ready = tuple[str, SigningKey]
 
 
+_numbers = itertools.count(1)  # another folder's conftest imports these fixtures, which makes them anew
+
+
 @pytest.fixture(scope="session")
 def session_databases(server: Server) -> Iterator[Databases]:
-    databases = Databases(server, f"verify_ready_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}")
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    databases = Databases(server, f"verify_ready_{worker}_{os.getpid()}_{next(_numbers)}")
     yield databases
     databases.drop()
 
