@@ -41,6 +41,7 @@ class Place:
         return self.database.connect()
 
     def superuser(self) -> Connection:
+        """A new connection, for its user to close: they are as many as a condition is looked at."""
         return self.database.connect(self.database.server.superuser)
 
 

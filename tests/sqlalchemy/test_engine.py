@@ -94,8 +94,8 @@ def test_dispose(make_engine: MakeEngine, place: Place) -> None:
     assert ask(engine) == 3_605
     engine.dispose()
     connected = "SELECT 1 FROM pg_stat_activity WHERE usename = 'nl_conversation' AND datname = %s"
-    asked = place.superuser()
-    wait_until(lambda: not asked.execute(connected, (place.database.name,)).fetchall(), "all are closed")
+    with place.superuser() as superuser:
+        wait_until(lambda: not superuser.execute(connected, (place.database.name,)).fetchall(), "all are closed")
     assert ask(engine) == 3_605
 
 
@@ -147,9 +147,9 @@ def test_a_retired_key(own_place: Place, make_engine: MakeEngine) -> None:
 def kill_all(place: Place) -> None:
     """End every conversation's backend, and wait until they are gone."""
     asked, values = "FROM pg_stat_activity WHERE usename = 'nl_conversation' AND datname = %s", (place.database.name,)
-    superuser = place.superuser()
-    superuser.execute(f"SELECT pg_terminate_backend(pid) {asked}", values)
-    wait_until(lambda: not superuser.execute(f"SELECT 1 {asked}", values).fetchall(), "the backends are gone")
+    with place.superuser() as superuser:
+        superuser.execute(f"SELECT pg_terminate_backend(pid) {asked}", values)
+        wait_until(lambda: not superuser.execute(f"SELECT 1 {asked}", values).fetchall(), "the backends are gone")
 
 
 def test_a_backend_that_dies(engine: Any, place: Place) -> None:

@@ -39,7 +39,8 @@ def test_eager_loads(engine: Engine, option: type) -> None:
 
 
 def test_get_finds_no_foreign_row(engine: Engine, place: Place) -> None:
-    foreign = place.superuser().execute("SELECT id FROM orders WHERE organisation_id = 2 LIMIT 1").fetchone()
+    with place.superuser() as superuser:
+        foreign = superuser.execute("SELECT id FROM orders WHERE organisation_id = 2 LIMIT 1").fetchone()
     assert foreign is not None
     with conversation(engine, ALDER), Session(engine) as session:
         assert session.get(Order, foreign[0]) is None

@@ -25,7 +25,8 @@ ENDLESS = "SELECT count(*) FROM orders a, orders b, orders c"
 def active(place: Place) -> list[str]:
     """What conversations make the server do now."""
     asked = "SELECT query FROM pg_stat_activity WHERE usename = 'nl_conversation' AND state = 'active' AND datname = %s"
-    return [query for (query,) in place.superuser().execute(asked, (place.database.name,))]
+    with place.superuser() as superuser:
+        return [query for (query,) in superuser.execute(asked, (place.database.name,))]
 
 
 def peak(engine: Engine, **options: Any) -> tuple[int, int]:
