@@ -66,7 +66,7 @@ class AsyncConversationPool:
             limits=limits, known_holes=known_holes, self_check_seconds=self_check_seconds, lock_seconds=lock_seconds,
             literals=literals,
         )  # fmt: skip
-        self._core = Core(spec, signing_key, options)
+        self._core = Core(spec, signing_key, options, dsn)
         self._dsn = dsn
         self._min_size = min_size
         self._loop: asyncio.AbstractEventLoop | None = None

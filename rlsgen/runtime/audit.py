@@ -92,6 +92,9 @@ class AuditLog:
         self._literals = literals
         self._namespace = namespace
         self._logger = logging.getLogger(LOGGER)
+        if not any(isinstance(each, logging.NullHandler) for each in self._logger.handlers):
+            # Where nobody set logging up, Python prints warnings to stderr: texts and context values would be there.
+            self._logger.addHandler(logging.NullHandler())
         self._tracer: Any = _trace.get_tracer("rlsgen") if _trace else None
 
     def enabled(self, decision: Decision = "allowed") -> bool:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from psycopg.conninfo import conninfo_to_dict
+
 from rlsgen.errors import Closed, Problem, RlsgenError, ServerError, Unhealthy
 from rlsgen.runtime.audit import AuditLog
 from rlsgen.runtime.describe import Description, describe
@@ -84,14 +86,16 @@ class Talk:
 class Core:
     """A pool without its connections. Thread-safe: what changes is replaced as a whole."""
 
-    def __init__(self, spec: Spec | Path | str, signing_key: SigningKey | str, options: Options) -> None:
+    def __init__(self, spec: Spec | Path | str, signing_key: SigningKey | str, options: Options, dsn: str) -> None:
         self.spec = spec if isinstance(spec, Spec) else load_spec(Path(spec))
         self.options = options
         self.limits = self.spec.limits if options.limits is None else options.limits
         self.writes = options.guard if options.writes is None else options.writes
         self.adapters = Adapters(options.time_zone)
         self.admission = Admission(self.limits, options.max_size)
-        self.audit = AuditLog(self.spec.context, literals=options.literals)
+        self.audit = AuditLog(
+            self.spec.context, literals=options.literals, namespace=str(conninfo_to_dict(dsn).get("dbname") or "")
+        )
         self.closed = False
         self._key = signing_key if isinstance(signing_key, SigningKey) else SigningKey.parse(signing_key)
         self._pid = os.getpid()

@@ -63,7 +63,7 @@ class ConversationPool:
             limits=limits, known_holes=known_holes, self_check_seconds=self_check_seconds, lock_seconds=lock_seconds,
             literals=literals,
         )  # fmt: skip
-        self._core = Core(spec, signing_key, options)
+        self._core = Core(spec, signing_key, options, dsn)
         settings = connection_settings(dsn, timeout)
         with _connected(dsn, settings) as connection:
             self._inspect(connection).require()

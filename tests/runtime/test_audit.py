@@ -7,7 +7,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -23,6 +23,8 @@ from rlsgen.runtime import audit as module
 from rlsgen.runtime.audit import LOGGER, AuditEvent, AuditLog
 from rlsgen.runtime.statement import AppliedFilter, Statement
 from rlsgen.spec.load import parse_spec
+from tests.runtime.conftest import Place
+from tests.runtime.talking import ALDER, Pool
 
 SPEC = parse_spec(
     """\
@@ -312,6 +314,11 @@ assert [span.name for span in exporter.get_finished_spans()] == ["allowed"]
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_spans_name_the_database(place: Place, make_pool: Callable[..., Pool], spans: InMemorySpanExporter) -> None:
+    make_pool(place).conversation(ALDER).query("SELECT 1")
+    assert (only(spans).attributes or {})["db.namespace"] == place.database.name
+
+
 def test_without_opentelemetry_all_else_works() -> None:
     """It is an extra: a process where it cannot be imported."""
     code = """
@@ -328,3 +335,16 @@ log.record(log.event("SELECT 1", None, time=0.0, decision="allowed", context={})
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert json.loads(done.stdout)["statement"] == "SELECT ?"
     assert module.LOGGER == "rlsgen.audit"
+
+
+def test_where_logging_is_not_set_up_nothing_is_printed() -> None:
+    """Python prints warnings that no handler takes; the audit log's would carry texts into whatever reads stderr."""
+    code = """
+from rlsgen.runtime.audit import AuditLog
+for log in (AuditLog(()), AuditLog(())):
+    log.record(log.event("SELECT 1", None, time=0.0, decision="refused", context={}))
+import logging
+assert len(logging.getLogger("rlsgen.audit").handlers) == 1
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stderr == done.stdout == ""

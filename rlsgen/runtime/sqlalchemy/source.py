@@ -48,7 +48,7 @@ class Source:
             return core
         with self._making:
             if self._core is None:
-                self._core = Core(self._spec, self._key, self._options)
+                self._core = Core(self._spec, self._key, self._options, self._dsn)
             return self._core
 
     @property
