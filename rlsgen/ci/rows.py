@@ -77,14 +77,22 @@ def orders(before: Declared, after: Declared) -> Mapping[Read, Order]:
         name: (before.predicates(name), after.predicates(name)) for name in before.tables.keys() & after.tables.keys()
     }
     found: dict[Read, Order] = {(mode, name): _SAME for name in worlds for mode in _MODES}
+    # Declared on one side alone: nothing is proven. On none: it has no part in this, and the spec will not fit anyway.
+    one_sided: list[Read] = [(mode, name) for name in before.tables.keys() ^ after.tables.keys() for mode in _MODES]
     while True:
-        fewer = Proof(lambda read: found.get(read, _UNKNOWN).no_more, lambda read: found.get(read, _UNKNOWN) == _SAME)
-        more = Proof(lambda read: found.get(read, _UNKNOWN).no_less, lambda read: found.get(read, _UNKNOWN) == _SAME)
+        known = {**found, **dict.fromkeys(one_sided, _UNKNOWN)}
         new = {
-            (mode, name): Order(fewer.implies(new[mode], old[mode]), more.implies(old[mode], new[mode]))
-            for name, (old, new) in worlds.items()
-            for mode in _MODES
+            (mode, name): _order(old[mode], new[mode], known) for name, (old, new) in worlds.items() for mode in _MODES
         }
         if new == found:
             return found
         found = new
+
+
+def _order(old: Predicate, new: Predicate, known: Mapping[Read, Order]) -> Order:
+    def same(read: Read) -> bool:
+        return known.get(read, _SAME) == _SAME
+
+    fewer = Proof(lambda read: known.get(read, _SAME).no_more, same)
+    more = Proof(lambda read: known.get(read, _SAME).no_less, same)
+    return Order(fewer.implies(new, old), more.implies(old, new))
