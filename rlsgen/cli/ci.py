@@ -93,6 +93,9 @@ def ci(
     several_heads: Annotated[
         bool, typer.Option("--several-heads", help="Several heads are how these migrations are meant.")
     ] = False,
+    access_only: Annotated[
+        bool, typer.Option("--access-only", help="Without a database: read the spec, and compare it with --base.")
+    ] = False,
     severity: Annotated[
         Severity, typer.Option("--severity", help="Leave out what lint finds less bad than this.")
     ] = Severity.warning,
@@ -130,14 +133,15 @@ def ci(
     from rlsgen.spec.load import load_spec  # noqa: PLC0415
 
     default = Path("alembic.ini")
-    if alembic is None and not sql and not default.is_file():
+    if alembic is None and not sql and not default.is_file() and not access_only:
         raise typer.BadParameter("where are the migrations? --alembic alembic.ini, or --sql migrations/")
     if alembic is not None and sql:
         raise typer.BadParameter("--alembic excludes --sql")
     options = Options(
         spec=spec, alembic=alembic or (None if sql else default), sql=tuple(sql or ()), setup=tuple(setup or ()),
         seed=tuple(seed or ()), base=base, dsn=dsn, conversation_dsn=conversation_dsn, database=database,
-        binaries=postgres_bin, alembic_arguments=tuple(x or ()), several_heads=several_heads, severity=severity,
+        binaries=postgres_bin, alembic_arguments=tuple(x or ()), several_heads=several_heads, access_only=access_only,
+        severity=severity,
         allow=frozenset(read_hazards(allow)) if allow else None, allow_widened=allow_widened,
         allow_uncovered=allow_uncovered, tenants=THOROUGH[thorough],
         contexts=[read_context(load_spec(spec), [], each) for each in context_json or []],
