@@ -40,6 +40,9 @@ from rlsgen.runtime.token import SigningKey, canonical_context
 from rlsgen.spec.load import load_spec
 from rlsgen.spec.model import Spec
 
+_TRIES = 8
+"""Values that are made up for a field, until two of them differ."""
+
 Status = Literal["fine", "findings", "failed", "skipped"]
 Verdict = Literal["fine", "failed", "findings", "hazard"]
 Context = Mapping[str, object]
@@ -175,21 +178,22 @@ class _Run:
             step.seconds = time.monotonic() - started
 
     def all(self) -> Result:
-        try:
-            with self.step("spec") as step:
-                spec = load_spec(self.options.spec)
-                step.detail = f"{len(spec.tables)} tables, {len(spec.views)} views"
-        except _Failed:
-            return self.result
+        with suppress(_Failed):  # what failed is in the result
+            self._everything()
+        self.result.findings.sort(key=lambda each: each.severity.rank)
+        return self.result
+
+    def _everything(self) -> None:
+        with self.step("spec") as step:
+            spec = load_spec(self.options.spec)
+            step.detail = f"{len(spec.tables)} tables, {len(spec.views)} views"
         if not self.options.access_only:
-            with suppress(_Failed):  # it is in the result; access is compared all the same
+            with suppress(_Failed):  # access is compared all the same
                 self._on_database(spec)
         if self.options.base:
-            with suppress(_Failed):
-                self._compare(spec)
+            self._compare(spec)
         else:
             self.result.steps["access"].detail = "no --base was given"
-        return self.result
 
     def _on_database(self, spec: Spec) -> None:
         with self.step("migrations") as step:
@@ -267,6 +271,8 @@ class _Run:
             step.status, step.detail = "failed", f"{verified.failed} relations do not work; {step.detail}"
         elif verified.uncovered and not open_:
             step.status, step.detail = "findings", f"{len(verified.uncovered)} not covered; {step.detail}"
+            if not self.options.seed:
+                step.detail += "; rows of two tenants help: --seed"
 
     def _compare(self, spec: Spec) -> None:
         with self.step("access") as step:
@@ -281,13 +287,17 @@ class _Run:
 
 
 def made_up(spec: Spec) -> list[Context]:
-    """Two tenants for tables without rows, if values for all fields can be made up."""
-    contexts: list[Context] = []
-    for number in range(2):
-        context = {name: value for each in spec.context for name, value in invented(each, number).items()}
-        try:
+    """Two tenants for tables without rows, different in all that can be different, if values can be made up."""
+    values: dict[str, list[object]] = {each.name: [] for each in spec.context}
+    for each in spec.context:
+        for number in range(_TRIES):
+            values[each.name] += [new for new in invented(each, number).values() if new not in values[each.name]]
+    contexts: list[Context] = [
+        {name: found[number % len(found)] for name, found in values.items() if found} for number in range(2)
+    ]
+    try:
+        for context in contexts:
             canonical_context(spec.context, context)
-        except InvalidContext:
-            return []
-        contexts.append(context)
+    except InvalidContext:
+        return []
     return contexts
