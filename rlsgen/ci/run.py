@@ -254,8 +254,9 @@ class _Run:
             options = VerifyOptions(tenants=self.options.tenants, writes=True, plant=True)
             contexts = self.options.contexts or ([] if self.options.seed else made_up(spec))
             self.result.verified = verified = verify(
-                spec, key, place.dsn, place.conversation_dsn, options=options, contexts=contexts, attacks=catalogue()
-            )
+                spec, key, place.verifier_dsn, place.conversation_dsn,
+                options=options, contexts=contexts, attacks=catalogue(),
+            )  # fmt: skip
             self._judge(step, verified)
 
     def _judge(self, step: Step, verified: VerifyResult) -> None:

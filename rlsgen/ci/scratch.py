@@ -50,8 +50,9 @@ GROUP BY kind ORDER BY kind DESC"""
 class Scratch:
     """A database whose contents nobody will miss."""
 
-    dsn: str  # of the role that migrates, applies, and reads every row
+    dsn: str  # of the role that migrates and applies
     conversation_dsn: str
+    verifier_dsn: str  # who compares: on the throw-away server a superuser, who may plant rows and be anybody
     throw_away: bool  # whether the server goes too
 
 
@@ -89,7 +90,7 @@ def throw_away(
                 fill("ALTER DATABASE {} OWNER TO {}", identifier(database), identifier(owner)).encode()
             )
         owned, asked = (server.dsn(database, role, passwords[role]) for role in (owner, spec.conversation))
-        yield Scratch(owned, asked, throw_away=True)
+        yield Scratch(owned, asked, server.dsn(database), throw_away=True)
 
 
 @contextmanager
@@ -115,7 +116,7 @@ def scratch(dsn: str, spec: Spec, *, conversation_dsn: str | None, setup: Sequen
         try:
             _make(connection, spec, missing, password)
             asked = conversation_dsn or _as_role(dsn, spec.conversation, password)
-            yield Scratch(dsn, asked, throw_away=False)
+            yield Scratch(dsn, asked, dsn, throw_away=False)
         finally:
             if not connection.closed:
                 _drop(connection, missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import stat
@@ -10,7 +11,9 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import jsonschema
 import pytest
 import yaml
 
@@ -21,6 +24,7 @@ WORKFLOW = yaml.safe_load((EXAMPLE / ".github" / "workflows" / "isolation.yml").
 STEPS: dict[str, dict[str, Any]] = {
     each["name"]: each for each in WORKFLOW["jobs"]["isolation"]["steps"] if "name" in each
 }
+SARIF = yaml.safe_load((ROOT / "tests" / "proof" / "lint" / "sarif.yaml").read_text())
 HOOKS = {each["id"]: each for each in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
 CONFIGURED = yaml.safe_load((EXAMPLE / ".pre-commit-config.yaml").read_text())["repos"][0]
 
@@ -90,14 +94,23 @@ def test_the_workflow_on_a_pull_request(shell: Rlsgen, project: Project, tmp_pat
     assert (tmp_path / "gh.txt").read_text().startswith("pr comment 7 --body-file rlsgen.md")
 
 
-def test_the_workflow_with_the_label(shell: Rlsgen, project: Project) -> None:
+def test_the_workflow_with_the_label(shell: Rlsgen, project: Project, tmp_path: Path) -> None:
     """And on a push, whose base is a commit."""
     before = project.git("rev-parse", "HEAD")
     widen(project)
-    project.change("policies.yaml", "countries: hidden", "countries: {access: shared, why: all know them}")
+    summary = tmp_path / "summary.md"
+    summary.write_text("from another step\n")
     done = step(shell, "Isolation", BASE=before, ACCEPTED="--allow-widened")
     assert done.returncode == 0, done.stderr + done.stdout
-    assert done.stdout.startswith("::notice file=policies.yaml")
+    assert [line.partition(" ")[0] for line in done.stdout.splitlines()] == ["::notice", "::notice"]
+    sarif = json.loads((project.folder / "rlsgen.sarif").read_text())
+    jsonschema.validate(sarif, SARIF)
+    assert [each["level"] for each in sarif["runs"][0]["results"]] == ["note", "note"]
+    cases = ElementTree.fromstring((project.folder / "rlsgen.xml").read_text())
+    assert cases.get("failures") == "2"  # what is let through is said all the same
+    markdown = (project.folder / "rlsgen.md").read_text()
+    assert markdown.startswith("## rlsgen: Isolation holds; access is **wider** in 1 place\n")
+    assert summary.read_text() == f"from another step\n{markdown}"
 
 
 def test_the_workflow_installs_what_there_is() -> None:

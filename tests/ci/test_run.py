@@ -8,19 +8,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
-import jsonschema
 import pytest
-import yaml
 
 from rlsgen.ci.run import Options, Result, run
 from rlsgen.proof.finding import Severity
 from tests.ci.conftest import Project
-from tests.cli.runner import ROOT, Rlsgen, wait_until
+from tests.cli.runner import Rlsgen, wait_until
 from tests.support.postgres import Database, Databases, Roles, Server
 
-SARIF = yaml.safe_load((ROOT / "tests" / "proof" / "lint" / "sarif.yaml").read_text())
 ALEMBIC = ("--alembic", "alembic.ini", "--seed", "tests/seed.sql")
 
 
@@ -32,31 +28,6 @@ def servers(tmp_path: Path, rlsgen: Rlsgen) -> tuple[Rlsgen, Path]:
     for each in (place, *place.parents[:3]):
         each.chmod(0o711)
     return rlsgen.having(TMPDIR=str(place)), place
-
-
-def test_a_change_that_widens_nothing(servers: tuple[Rlsgen, Path], project: Project) -> None:
-    rlsgen, place = servers
-    summary = project.write("summary.md", "from another step\n")
-    done = rlsgen.having(GITHUB_STEP_SUMMARY=str(summary))(
-        "ci", *ALEMBIC, "--base", "main:policies.yaml", "--sarif", "r.sarif", "--junit", "r.xml", "--markdown", "r.md",
-        "--format", "json",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr + done.stdout
-    told = json.loads(done.stdout)
-    assert told["result"] == "fine"
-    assert {each["status"] for each in told["steps"]} == {"fine"}
-    assert told["access"]["summary"] == {"widened": 0, "changed": 0, "narrowed": 0, "unchanged": 4}
-    assert told["verify"]["leaks"] == told["verify"]["uncovered"] == 0
-    assert told["verify"]["blocked"] > 100
-    assert told["hazards"] == ["PUBLIC_REVOKE"]
-    sarif = json.loads((project.folder / "r.sarif").read_text())
-    jsonschema.validate(sarif, SARIF)
-    assert sarif["runs"][0]["results"] == []
-    assert ElementTree.fromstring((project.folder / "r.xml").read_text()).get("failures") == "0"
-    markdown = (project.folder / "r.md").read_text()
-    assert markdown.startswith("## rlsgen: Isolation holds; access is unchanged\n")
-    assert summary.read_text() == f"from another step\n{markdown}"
-    assert list(place.iterdir()) == []
 
 
 @pytest.mark.parametrize("how", ["a migration that fails", "SIGTERM"])
@@ -131,8 +102,9 @@ def test_a_change_that_widens(ci: Callable[..., Result], project: Project) -> No
     assert {each.severity for each in accepted.findings} == {Severity.notice}
 
 
-def test_without_rows_tenants_are_made_up(ci: Callable[..., Result]) -> None:
-    result = ci(seed=[])
+def test_without_rows_tenants_are_made_up(ci: Callable[..., Result], database: Database, server: Server) -> None:
+    """By who may become the conversation role, as rlsgen may on a server of its own."""
+    result = ci(seed=[], dsn=database.dsn(server.superuser))
     assert result.verified is not None
     assert [table.status for table in result.verified.tables] == ["isolated"] * 5
     assert {table.planted for table in result.verified.tables if table.kind == "scoped"} == {True}
@@ -174,15 +146,6 @@ def test_a_hazard_that_is_not_allowed(ci: Callable[..., Result]) -> None:
     assert [each.rule for each in result.findings] == ["ci-hazard"]
 
 
-def test_what_lint_finds(ci: Callable[..., Result], project: Project) -> None:
-    """And a definer function, which reads past all filters."""
-    body = "CREATE FUNCTION all_orders() RETURNS SETOF orders LANGUAGE sql SECURITY DEFINER AS 'SELECT * FROM orders'"
-    project.revision("0003", "0002", f"op.execute({body!r})")
-    result = ci()
-    assert result.verdict in ("findings", "failed")
-    assert any("all_orders" in each.object for each in result.findings)
-
-
 @pytest.mark.parametrize(
     ("base", "message"),
     [
@@ -221,13 +184,17 @@ def test_a_database_that_is_not_empty_is_left_alone(ci: Callable[..., Result], d
 def test_roles_that_are_made_are_dropped(
     ci: Callable[..., Result], project: Project, database_factory: Databases, server: Server, role_factory: Roles
 ) -> None:
-    """A spec whose roles this server does not have; the connection is an administrator's."""
+    """A spec whose roles this server does not have; the connection is an administrator's. And what lint finds."""
     prefix = role_factory().replace("_1", "_new")
     project.change("policies.yaml", "nl_conversation", f"{prefix}_talks")
     project.change("policies.yaml", "[shop_owner, shop_app]", f"[{prefix}_app]")
+    body = "CREATE FUNCTION all_orders() RETURNS SETOF orders LANGUAGE sql SECURITY DEFINER AS 'SELECT * FROM orders'"
+    project.revision("0003", "0002", f"op.execute({body!r})")
     given = database_factory()
     result = ci(dsn=given.dsn(server.superuser), conversation_dsn=None, base="")
-    assert steps(result) == {"access": "skipped"}, [step.detail for step in result.steps.values()]
+    assert steps(result) == {"lint": "findings", "access": "skipped"}, [each.detail for each in result.steps.values()]
+    assert result.verdict == "findings"
+    assert "all_orders" in result.findings[0].object
     row = given.connect().execute("SELECT count(*) FROM pg_roles WHERE starts_with(rolname, %s)", [prefix]).fetchone()
     assert row == (0,)
 
@@ -251,9 +218,7 @@ def test_setup_is_the_administrators(project: Project, rlsgen: Rlsgen) -> None:
 
 
 def test_usage(rlsgen: Rlsgen, project: Project) -> None:
-    assert rlsgen("ci", "--alembic", "alembic.ini", "--sql", ".").returncode == 2
     (project.folder / "alembic.ini").unlink()
     done = rlsgen("ci")
-    assert (done.returncode, done.stderr.splitlines()[0]) == (
-        2, "rlsgen: Invalid value: where are the migrations? --alembic alembic.ini, or --sql migrations/",
-    )  # fmt: skip
+    message = "where are the migrations? --alembic alembic.ini, or --sql migrations/"
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, f"rlsgen: Invalid value: {message}")
