@@ -13,7 +13,7 @@ import typer
 
 from rlsgen import __version__
 from rlsgen.catalog.connect import driver_errors
-from rlsgen.cli import demo, describe, keys, lint, provision, query, report, schema, verify
+from rlsgen.cli import ci, demo, describe, keys, lint, provision, query, report, schema, verify
 from rlsgen.cli.output import Exit, err, examples, show_error, show_usage
 from rlsgen.errors import RlsgenError
 
@@ -49,6 +49,7 @@ keys.register(app)
 lint.register(app)
 verify.register(app)
 report.register(app)
+ci.register(app)
 query.register(app)
 describe.register(app)
 schema.register(app)

@@ -50,6 +50,12 @@ def same(one: Message, other: Message) -> bool:
     return bool(one == other or _placeless(one) == _placeless(other))
 
 
+def identity(tree: Message) -> bytes:
+    """The same bytes for trees that are `same`, others for all others of that type."""
+    found: bytes = _placeless(tree).SerializeToString(deterministic=True)
+    return found
+
+
 def expression_to_sql(node: pb.Node) -> str:
     """The SQL text of an expression. Put it into parentheses before you put it next to anything.
 
