@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rlsgen.errors import Problem
-from rlsgen.identifiers import Sql, fill, literal
+from rlsgen.identifiers import Name, Sql, fill, literal
 
 FORMAT = 1
 
@@ -81,6 +81,7 @@ class Transaction:
     steps: tuple[Step, ...]
     closing: tuple[Sql, ...] = ()  # ledger rows and checks of effects, after all steps
     opening: tuple[Sql, ...] = ()  # locks, before all steps
+    relation: Name | None = None  # what it is about, where it is one table or view
 
     @property
     def statements(self) -> list[Sql]:
