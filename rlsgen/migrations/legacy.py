@@ -1,4 +1,4 @@
-"""For Alembic before 1.18, which has no plugins: importing this in env.py registers everything. Later ones take it too."""
+"""For Alembic before 1.18, which has no plugins: importing this in env.py registers everything."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ the migration will leave it. Nothing is guessed from models, and nobody else see
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -118,7 +119,9 @@ def _perform(place: Stage, runner: Operations, operation: MigrateOperation) -> N
     for left in reversed(range(_EMPTIED)):
         savepoint = place.connection.begin_nested()
         try:
-            runner.invoke(operation)
+            with warnings.catch_warnings():  # the migration itself gives them
+                warnings.simplefilter("ignore")
+                runner.invoke(operation)
         except IntegrityError as error:
             savepoint.rollback()
             table = _in_the_way(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from alembic.runtime.migration import MigrationContext
 
@@ -34,7 +35,9 @@ class Settings:
         environment = context.environment_context
         asked = environment.get_x_argument(as_dictionary=True) if environment else {}
         config = context.config
-        written = {name: config.get_main_option(name) if config else None for name in ("rlsgen_spec", "rlsgen_allow")}
+        # Since Alembic 1.16 the configuration may be in pyproject.toml.
+        option: Any = getattr(config, "get_alembic_option", None) or (config.get_main_option if config else {}.get)
+        written = {name: option(name) for name in ("rlsgen_spec", "rlsgen_allow")}
         declared = asked.get("rlsgen_spec") or context.opts.get("rlsgen_spec") or written["rlsgen_spec"] or DEFAULT_SPEC
         allow = [asked.get("rlsgen_allow"), context.opts.get("rlsgen_allow"), written["rlsgen_allow"]]
         return cls(
