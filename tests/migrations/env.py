@@ -7,9 +7,9 @@ config = context.config
 step = config.attributes["step"]
 
 
-def include_object(thing, name, type_, reflected, compare_to):
-    """Partitions are made by hand."""
-    return not (type_ == "table" and name.startswith("events_"))
+def include_object(thing: object, name: str, type_: str, reflected: bool, compare_to: object) -> bool:
+    """Partitions are made by hand; and what a test leaves to others."""
+    return not (type_ == "table" and (name.startswith("events_") or name in config.attributes["excluded"]))
 
 
 options = {
@@ -17,19 +17,20 @@ options = {
     "include_object": include_object,
     "include_schemas": True,
     "autogenerate_plugins": ["alembic.autogenerate.*", "rlsgen"],
-    "rlsgen_spec": step.spec,
-    "rlsgen_allow": ["PUBLIC_REVOKE", "PLANNER_STATISTICS", "COPY_FROM", "DUMP"],
+    "rlsgen_spec": config.attributes["spec"],
+    "rlsgen_allow": config.attributes["allow"],
 }
 
 
 def online() -> None:
-    connection = config.attributes.get("connection")
-    if connection is not None:  # pytest-alembic's engine
-        engine = connection
-    else:
-        engine = create_engine(config.get_main_option("sqlalchemy.url"), poolclass=pool.NullPool)
-    with engine.connect() as connected:
-        context.configure(connection=connected, **options)
+    """On the engine of whoever calls, or one of its own."""
+    engine = config.attributes.get("connection")
+    if engine is None:
+        own = config.get_main_option("sqlalchemy.url")
+        assert own
+        engine = create_engine(own, poolclass=pool.NullPool, **config.attributes.get("engine", {}))
+    with engine.connect() as connection:
+        context.configure(connection=connection, **options)
         with context.begin_transaction():
             context.run_migrations()
 

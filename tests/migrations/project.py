@@ -8,7 +8,7 @@ import subprocess
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,15 @@ from tests.support.postgres import Database
 
 ENVIRONMENT = Path(__file__).with_name("env.py")
 TEMPLATE = Path(alembic.__file__).with_name("templates") / "generic" / "script.py.mako"
-DRIVER = "postgresql+psycopg"
+ALLOWED = ("PUBLIC_REVOKE", "PLANNER_STATISTICS", "COPY_FROM", "DUMP")
 
 
-def url(database: Database, driver: str = DRIVER, user: str = OWNER) -> str:
-    """SQLAlchemy's URL of a database."""
-    parameters = database.connect(user).info
+def url(database: Database) -> str:
+    """SQLAlchemy's URL of a database, for its owner."""
+    parameters = database.connect().info
     password = f":{parameters.password}" if parameters.password else ""
     place = f"?host={parameters.host}&port={parameters.port}"
-    return f"{driver}://{user}{password}@/{database.name}{place}"
+    return f"postgresql+psycopg://{OWNER}{password}@/{database.name}{place}"
 
 
 @dataclass(slots=True)
@@ -45,7 +45,10 @@ class Project:
     database: Database
     step: Step
     x: list[str] = field(default_factory=list)
-    driver: str = DRIVER
+    allow: tuple[str, ...] = ALLOWED
+    excluded: tuple[str, ...] = ()
+    engine: dict[str, Any] = field(default_factory=dict)
+    connection: object = None
 
     @classmethod
     def new(cls, directory: Path, database: Database, step: Step) -> Project:
@@ -53,30 +56,39 @@ class Project:
         (directory / "versions").mkdir(parents=True)
         shutil.copy(ENVIRONMENT, directory / "env.py")
         shutil.copy(TEMPLATE, directory / "script.py.mako")
-        return cls(directory, database, step)
+        project = cls(directory, database, step)
+        project.at(step)
+        return project
+
+    @property
+    def spec(self) -> Path:
+        return self.directory / "policies.yaml"
 
     @property
     def config(self) -> Config:
-        config = Config(cmd_opts=Namespace(quiet=True, x=self.x), output_buffer=io.StringIO(), stdout=io.StringIO())
+        config = Config(cmd_opts=Namespace(quiet=True, x=self.x), stdout=io.StringIO())
         config.set_main_option("script_location", str(self.directory))
-        config.set_main_option("sqlalchemy.url", url(self.database, self.driver).replace("%", "%%"))
-        config.attributes["step"] = self.step
+        config.set_main_option("sqlalchemy.url", url(self.database).replace("%", "%%"))
+        names = ("step", "spec", "allow", "excluded", "engine", "connection")
+        config.attributes.update({name: getattr(self, name) for name in names})
         return config
 
     def at(self, step: Step) -> None:
+        """The team's working copy at a step: models and spec."""
         self.step = step
+        self.spec.write_text(step.text)
 
     def on(self, database: Database) -> Project:
         """The same revisions for another database."""
-        return Project(self.directory, database, self.step, self.x, self.driver)
+        return replace(self, database=database)
 
     def write(self, step: Step) -> Path:
         """The step's revision: by autogenerate, or by hand with rlsgen's part filled in."""
         self.at(step)
         options: dict[str, Any] = {"rev_id": step.revision, "message": step.name, "head": step.head}
         if not step.upgrade:
-            return Path(command.revision(self.config, autogenerate=True, **options).path)  # type: ignore[union-attr, arg-type]
-        file = Path(command.revision(self.config, **options).path)  # type: ignore[union-attr, arg-type]
+            return Path(command.revision(self.config, autogenerate=True, **options).path)  # type: ignore[union-attr]
+        file = Path(command.revision(self.config, **options).path)  # type: ignore[union-attr]
         text = file.read_text()
         upgrade, downgrade = (body.replace("\n", "\n    ") for body in (step.upgrade, step.downgrade))
         text = text.replace("    pass", f"    {upgrade}", 1).replace("    pass", f"    {downgrade}", 1)
@@ -94,11 +106,12 @@ class Project:
     def check(self) -> None:
         command.check(self.config)
 
-    def script(self, to: str = "heads") -> str:
-        """The script of `alembic upgrade --sql`."""
-        config = self.config
-        command.upgrade(config, to, sql=True)
-        return config.output_buffer.getvalue()  # type: ignore[union-attr]
+    def script(self, to: str = "heads", *, down: bool = False) -> str:
+        """The script of `alembic upgrade --sql`, or of downgrade."""
+        config, buffer = self.config, io.StringIO()
+        config.output_buffer = buffer
+        (command.downgrade if down else command.upgrade)(config, to, sql=True)
+        return buffer.getvalue()
 
 
 @contextmanager
