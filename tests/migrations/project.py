@@ -135,7 +135,8 @@ def state(database: Database) -> list[str]:
     lines = [line for line in dump.splitlines() if line and not line.startswith(("--", "\\"))]
     with database.connect(server.superuser) as connection, connection.cursor(row_factory=tuple_row) as cursor:
         acl = cursor.execute(
-            "SELECT a.privilege_type, a.grantee::regrole FROM pg_database AS d, aclexplode(d.datacl) AS a"
+            "SELECT a.privilege_type, a.grantee::regrole FROM pg_database AS d,"
+            " aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) AS a"
             " WHERE d.datname = current_database() ORDER BY 1, 2"
         ).fetchall()
         targets = cursor.execute(
@@ -150,5 +151,8 @@ def ledger(database: Database) -> list[tuple[Any, ...]]:
     with database.connect(database.server.superuser) as connection, connection.cursor(row_factory=tuple_row) as cursor:
         if not cursor.execute("SELECT to_regclass('rlsgen.object')").fetchone()[0]:  # type: ignore[index]
             return []
-        rows = cursor.execute("SELECT * FROM rlsgen.object ORDER BY 1, 2, 3, 4").fetchall()
+        rows = cursor.execute(
+            "SELECT kind, schema_name, relation_name, object_name, source, live,"
+            " replace(before::text, current_database(), '?') FROM rlsgen.object ORDER BY 1, 2, 3, 4"
+        ).fetchall()
         return rows + cursor.execute("SELECT format, spec_hash, fingerprint, seal FROM rlsgen.provision").fetchall()
