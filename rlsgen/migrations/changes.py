@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
@@ -11,8 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from rlsgen.catalog.model import Catalog, LedgerEntry
 from rlsgen.catalog.read import read_catalog_within
 from rlsgen.errors import HazardRefused, SpecError
-from rlsgen.identifiers import Name, Sql, fill, identifier, literal
-from rlsgen.migrations.frozen import THIS_CLUSTER, THIS_DATABASE
+from rlsgen.identifiers import Name, Sql, fill, literal
 from rlsgen.migrations.operations import ApplyOp
 from rlsgen.migrations.rehearsal import Change, Stage, perform, refused, undone
 from rlsgen.migrations.statements import one_by_one
@@ -22,6 +21,7 @@ from rlsgen.provision.judge import judge
 from rlsgen.provision.ledger import Ledger
 from rlsgen.provision.plan import Plan, Step, Transaction, Warned
 from rlsgen.provision.policies import live_text
+from rlsgen.provision.portable import anywhere
 from rlsgen.provision.routines import digest, signature
 from rlsgen.provision.tables import forget, record, regclass
 from rlsgen.spec.model import Spec
@@ -121,7 +121,7 @@ def _provision(
     """The plan for the database as it stands on the stage, as operations that were tried there."""
     plan = _plan(place, spec)
     wanted = _mine(plan, included)
-    _check_hazards(replace_hazards(wanted, suspended), plan, allow)
+    _check_hazards(_warnings(wanted, suspended), plan, allow)
     made = tuple(_operation(each, plan.search_path, suspended) for each in wanted)
     perform(place, made)
     left = _mine(_plan(place, spec), included)
@@ -134,7 +134,7 @@ def _provision(
 def _plan(place: Stage, spec: Spec) -> Plan:
     catalog = read_catalog_within(place.raw, spec.conversation)
     try:
-        comparison = compare(spec, _anywhere(catalog))
+        comparison = compare(spec, anywhere(catalog))
     except SpecError:
         compare(spec, catalog)  # the same problems, with the names of this database
         raise
@@ -142,16 +142,6 @@ def _plan(place: Stage, spec: Spec) -> Plan:
     if problems:
         raise SpecError(problems)
     return comparison.plan
-
-
-def _anywhere(catalog: Catalog) -> Catalog:
-    """The catalog with words for what differs from database to database: a revision is for all of them."""
-    here = (catalog.database, identifier(catalog.database))
-    dependencies = tuple(
-        replace(each, address=THIS_DATABASE) if each.type == "database" and each.address in here else each
-        for each in catalog.dependencies
-    )
-    return replace(catalog, database=THIS_DATABASE, system_identifier=THIS_CLUSTER, dependencies=dependencies)
 
 
 def _mine(plan: Plan, included: Callable[[Name], bool]) -> list[Transaction]:
@@ -162,7 +152,7 @@ def _mine(plan: Plan, included: Callable[[Name], bool]) -> list[Transaction]:
     return mine
 
 
-def replace_hazards(transactions: Iterable[Transaction], suspended: Suspension) -> list[Warned]:
+def _warnings(transactions: Iterable[Transaction], suspended: Suspension) -> list[Warned]:
     """Every warning once; not those of putting on again what the revision itself has taken off."""
     steps = [(each, step) for each in transactions for step in each.steps]
     return sorted({warned for each, step in steps for warned in _hazards(each, step, suspended)})

@@ -1,8 +1,8 @@
 """What surrounds the statements of a frozen operation: the same for every release that can run it.
 
 A revision file holds its statements word for word. All that this module adds to them is a session in which they mean
-what they meant when they were written: the search path, the settings that literals depend on, and the two facts that
-differ from database to database. None of it reads the spec, the catalog or anything else of rlsgen's.
+what they meant when they were written: the search path, and the settings that literals depend on. None of it reads the
+spec, the catalog or anything else of rlsgen's.
 
 A change here changes what old revisions run; a test pins it byte for byte.
 """
@@ -12,11 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from rlsgen.identifiers import Sql, dollar_quoted, fill, join, literal
-
-# Stand for the name of the database and the identifier of its cluster, which a revision cannot know. Words that need no
-# quotes in any place where a statement may have them: a name, a literal, JSON in a literal.
-THIS_DATABASE = "rlsgen_this_database"
-THIS_CLUSTER = "rlsgen_this_cluster"
+from rlsgen.provision.portable import portable
 
 # The advisory lock of rlsgen apply, so that a migration and an apply do not interleave.
 _LOCK = 0x1E9C_4B7A_52D3_0F61
@@ -69,35 +65,6 @@ def framed(statements: Iterable[Sql], search_path: Sql) -> Iterator[Sql]:
         " true)\nFROM (VALUES {}) AS s (name)",
         join(", ", [fill("({})", literal(name)) for name in names]),
     )
-
-
-def portable(statement: Sql) -> Sql:
-    """The statement itself, or a block that runs it with this database's name and this cluster's identifier in it."""
-    if THIS_DATABASE not in statement and THIS_CLUSTER not in statement:
-        return statement
-    body = fill(
-        """
-DECLARE
-  statement text := {};
-  cluster text := '';
-BEGIN
-  IF pg_catalog.current_database() ~ '["''\\\\]' THEN
-    RAISE invalid_name USING
-      MESSAGE = 'the name of this database has a quote or a backslash, which migrations cannot carry',
-      HINT = 'rename the database, or use rlsgen apply here';
-  END IF;
-  IF pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') THEN
-    cluster := (SELECT c.system_identifier::text FROM pg_catalog.pg_control_system() AS c);
-  END IF;
-  statement := pg_catalog.replace(statement, {}, pg_catalog.current_database());
-  EXECUTE pg_catalog.replace(statement, {}, cluster);
-END
-""",
-        dollar_quoted(statement),
-        literal(THIS_DATABASE),
-        literal(THIS_CLUSTER),
-    )
-    return fill("DO {}", dollar_quoted(body))
 
 
 def every_row(tables: Sequence[str], key: str) -> tuple[Sql, Sql]:

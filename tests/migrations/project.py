@@ -152,7 +152,9 @@ def ledger(database: Database) -> list[tuple[Any, ...]]:
         if not cursor.execute("SELECT to_regclass('rlsgen.object')").fetchone()[0]:  # type: ignore[index]
             return []
         rows = cursor.execute(
-            "SELECT kind, schema_name, relation_name, object_name, source, live,"
-            " replace(before::text, current_database(), '?') FROM rlsgen.object ORDER BY 1, 2, 3, 4"
+            # What is given back to PUBLIC is named after the database, too.
+            "SELECT kind, schema_name, relation_name,"
+            " CASE kind WHEN 'public' THEN '' ELSE object_name END, source, live,"
+            " replace(before::text, current_database(), '?') FROM rlsgen.object ORDER BY 1, 2, 3, 4, 7"
         ).fetchall()
         return rows + cursor.execute("SELECT format, spec_hash, fingerprint, seal FROM rlsgen.provision").fetchall()

@@ -137,13 +137,13 @@ def steps(reporting: str) -> list[Step]:
     )
     step("create")
     tables["orders"] = "org_id = userContext.organisationId"
-    document["views"] = {"emails": "invoker"}
+    document["views"] = {"totals": "invoker"}
     document["force"] = True
     step(
         "rename a column, make a view, force row security",
         'op.alter_column("orders", "organisation_id", new_column_name="org_id")\n'
-        'op.execute("CREATE VIEW emails AS SELECT id, email FROM users")',
-        'op.execute("DROP VIEW emails")\nop.alter_column("orders", "org_id", new_column_name="organisation_id")',
+        'op.execute("CREATE VIEW totals AS SELECT status, total FROM orders")',
+        'op.execute("DROP VIEW totals")\nop.alter_column("orders", "org_id", new_column_name="organisation_id")',
     )
     document["context"]["organisationId"]["type"] = "bigint"
     step("change the type of keys")
