@@ -28,6 +28,13 @@ _SETTINGS = (
     ("client_min_messages", "warning"),
 )
 
+# Whoever waits for a table makes everybody wait who comes after: a moment, unless the project has its own idea. Below
+# the deadlock_timeout of one second, so that the migration gives way before the application is chosen as the victim.
+_LOCK_TIMEOUT = Sql(
+    "CASE pg_catalog.current_setting('lock_timeout') WHEN '0' THEN '800ms'"
+    " ELSE pg_catalog.current_setting('lock_timeout') END"
+)
+
 _NO_TRANSACTION = Sql(
     """DO $rlsgen$
 BEGIN
@@ -41,29 +48,32 @@ $rlsgen$"""
 )
 
 
+def entrance() -> Iterator[Sql]:
+    """What an operation begins with: it is in a transaction, and no apply is at work."""
+    yield Sql("SELECT pg_catalog.set_config('rlsgen_was.within', 'a transaction', true)")
+    yield _NO_TRANSACTION
+    yield fill("SELECT pg_catalog.pg_advisory_xact_lock({})", literal(_LOCK))
+
+
 def framed(statements: Iterable[Sql], search_path: Sql) -> Iterator[Sql]:
     """The statements of one operation with everything before and after them, one statement each.
 
     The session's own settings are kept in settings of the transaction, so that the same text works in a script.
     """
-    names = ("search_path", *(name for name, _ in _SETTINGS))
-    values = (search_path, *(value for _, value in _SETTINGS))
-    pairs = [fill("({}, {})", literal(name), literal(value)) for name, value in zip(names, values, strict=True)]
-    yield fill("SELECT pg_catalog.pg_advisory_xact_lock({})", literal(_LOCK))
-    yield Sql("SELECT pg_catalog.set_config('rlsgen_was.within', 'a transaction', true)")
-    yield _NO_TRANSACTION
+    settings = [("search_path", literal(search_path)), ("lock_timeout", _LOCK_TIMEOUT)]
+    settings += [(name, literal(value)) for name, value in _SETTINGS]
     yield fill(
         "SELECT pg_catalog.set_config(pg_catalog.concat('rlsgen_was.', s.name),"
         " pg_catalog.current_setting(s.name), true), pg_catalog.set_config(s.name, s.value, true)\n"
         "FROM (VALUES {}) AS s (name, value)",
-        join(", ", pairs),
+        join(", ", [fill("({}, {})", literal(name), value) for name, value in settings]),
     )
     for statement in statements:
         yield portable(statement)
     yield fill(
         "SELECT pg_catalog.set_config(s.name, pg_catalog.current_setting(pg_catalog.concat('rlsgen_was.', s.name)),"
         " true)\nFROM (VALUES {}) AS s (name)",
-        join(", ", [fill("({})", literal(name)) for name in names]),
+        join(", ", [fill("({})", literal(name)) for name, _ in settings]),
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import random
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -12,7 +14,10 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from rlsgen.identifiers import Sql
-from rlsgen.migrations.frozen import every_row, framed
+from rlsgen.migrations.frozen import entrance, every_row, framed
+
+ATTEMPTS = 12  # for the locks of one operation, each for lock_timeout
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between them
 
 
 @Operations.register_operation("rlsgen_apply", "apply")
@@ -93,8 +98,36 @@ class EveryRowOp(MigrateOperation):
 @Operations.implementation_for(ApplyOp)
 def _apply(operations: Operations, operation: ApplyOp) -> None:
     if operation.statements:
-        statements = [Sql(each) for each in operation.statements]
-        _run(operations, operation.title, framed(statements, Sql(operation.search_path)))
+        statements = tuple(framed([Sql(each) for each in operation.statements], Sql(operation.search_path)))
+        _run(operations, operation.title, tuple(entrance()))
+        if operations.migration_context.as_sql:
+            _run(operations, operation.title, statements)
+        else:
+            _patiently(operations, operation.title, statements)
+
+
+def _patiently(operations: Operations, title: str, statements: Sequence[Sql]) -> None:
+    """Again and again while somebody uses the table, letting go of it in between, as apply does."""
+    connection = operations.migration_context.connection
+    assert connection is not None  # noqa: S101 - only --sql goes without
+    for left in reversed(range(ATTEMPTS)):
+        savepoint = connection.begin_nested()
+        try:
+            _run(operations, title, statements)
+        except CommandError as error:
+            savepoint.rollback()
+            if not left or not _in_use(error.__cause__):
+                raise
+            pause = min(FIRST_PAUSE * 2 ** (ATTEMPTS - left), LONGEST_PAUSE)
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+        else:
+            savepoint.commit()
+            return
+
+
+def _in_use(error: BaseException | None) -> bool:
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    return (getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)) == "55P03"
 
 
 @Operations.implementation_for(EveryRowOp)
@@ -112,7 +145,7 @@ def _every_row(operations: Operations, operation: EveryRowOp) -> AbstractContext
     return block()
 
 
-def _run(operations: Operations, title: str, statements: Iterator[Sql] | Sequence[Sql]) -> None:
+def _run(operations: Operations, title: str, statements: Iterable[Sql]) -> None:
     """Run, or write into the script of `--sql`, statement by statement."""
     context = operations.migration_context
     for statement in statements:
@@ -133,6 +166,9 @@ def explained(title: str, error: DBAPIError) -> str:
     detail, hint = _diagnosis(error, "message_detail"), _diagnosis(error, "message_hint")
     lines += [f"  {detail}"] if detail else []
     lines += [f"  {hint}"] if hint else []
+    lines += (
+        ["  the table is in use: try again at a quieter time, or with a longer lock_timeout"] if _in_use(error) else []
+    )
     lines.append("  the transaction is rolled back: nothing of it stands. `rlsgen plan` shows how the database differs")
     return "\n".join(lines)
 

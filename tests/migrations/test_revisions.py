@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from rlsgen.migrations.revision import Wish, fill_revision, make_revision
 from tests.migrations.conftest import Seen
 from tests.migrations.project import Project
 from tests.migrations.steps import Step
+from tests.support.clusters import wait_until
 from tests.support.postgres import Database
 
 BY_ORGANISATION = "organisation_id = userContext.organisationId"
@@ -152,6 +154,23 @@ def test_a_migration_that_fails_at_its_end_leaves_nothing(orders: Project) -> No
     with pytest.raises(sa.exc.DataError):
         orders.upgrade()
     assert Seen.of(orders.database) == before
+
+
+def test_a_table_in_use(orders: Project) -> None:
+    """The operation gives way, so that those who come after it do not wait, and tries again."""
+    orders.at(a_step(2, "orders", default_filter=f"{BY_ORGANISATION} AND id > 0"))
+    orders.write(orders.step)
+    holder, other = orders.database.connect(autocommit=False), orders.database.connect()
+    holder.execute("SELECT * FROM orders")
+    with ThreadPoolExecutor(1) as pool:
+        upgrading = pool.submit(orders.upgrade)
+        waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'orders'::regclass AND NOT granted"
+        wait_until(lambda: other.execute(waiting).fetchone() == (1,), "the migration waits for the table")
+        other.execute("SELECT * FROM orders")
+        assert not upgrading.done()
+        holder.rollback()
+        upgrading.result(timeout=30)
+    orders.check()
 
 
 def test_a_rehearsal_leaves_nothing(orders: Project) -> None:
