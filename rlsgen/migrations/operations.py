@@ -155,7 +155,8 @@ def _run(operations: Operations, title: str, statements: Iterable[Sql]) -> None:
         connection = context.connection
         assert connection is not None  # noqa: S101 - only --sql goes without
         try:
-            connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+            # A plain str: drivers written in C take no subclass.
+            connection.exec_driver_sql(str(statement), execution_options={"no_parameters": True})
         except DBAPIError as error:
             raise CommandError(explained(title, error)) from error
 

@@ -63,8 +63,23 @@ def stage(context: MigrationContext) -> Iterator[Stage]:
         place = Stage(_context(context, connection), connection, raw)
         with undone(place):
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-            place.context._ensure_version_table()  # the first revision makes it; specs may name it
+            _ensure_version_table(context, place)
             yield place
+
+
+def _ensure_version_table(context: MigrationContext, place: Stage) -> None:
+    """The first revision makes it; specs may name it.
+
+    Raises:
+        CommandError: Alembic is just making it on its own connection, and the rehearsal is on another.
+    """
+    there = context.connection is place.connection or place.context._has_version_table()
+    if not there and context._has_version_table():
+        raise CommandError(
+            f"rlsgen: table {context.version_table} is not yet there for a second connection,"
+            " which rlsgen needs with other drivers than psycopg\n  make it first: alembic stamp base"
+        )
+    place.context._ensure_version_table()
 
 
 @contextmanager
