@@ -56,6 +56,24 @@ def read_catalog(connection: Connection, conversation: str) -> Catalog:
         return assemble(rows, connection.info.server_version)
 
 
+def read_catalog_within(connection: Connection, conversation: str) -> Catalog:
+    """The same inside the open transaction, with what it has changed itself; as consistent as its isolation level is.
+
+    Raises:
+        ServerError: no transaction is open, or as `read_catalog` says.
+    """
+    require_version(connection)
+    if connection.info.transaction_status != TransactionStatus.INTRANS:
+        raise ServerError("there is no transaction to read the catalog in", hint="begin one first")
+    with _collector_paused(), driver_errors("read the catalog"):
+        connection.execute("SAVEPOINT rlsgen_catalog", prepare=False)
+        connection.execute(_query("settings"), prepare=False)
+        rows = _run(connection, _ALWAYS, {"role": conversation})
+        rows |= _run(connection, _optional(rows["server"]))
+        connection.execute("ROLLBACK TO SAVEPOINT rlsgen_catalog; RELEASE SAVEPOINT rlsgen_catalog", prepare=False)
+        return assemble(rows, connection.info.server_version)
+
+
 def fix_output(connection: Connection) -> None:
     """Fix every setting that changes what Postgres deparses, as `read_catalog` does, until the open transaction ends.
 

@@ -13,7 +13,7 @@ import typer
 
 from rlsgen import __version__
 from rlsgen.catalog.connect import driver_errors
-from rlsgen.cli import ci, demo, describe, keys, lint, provision, query, report, schema, verify
+from rlsgen.cli import ci, demo, describe, keys, lint, provision, query, report, revision, schema, verify
 from rlsgen.cli.output import Exit, err, examples, show_error, show_usage
 from rlsgen.errors import RlsgenError
 
@@ -45,6 +45,7 @@ def _options(
 
 demo.register(app)
 provision.register(app)
+revision.register(app)
 keys.register(app)
 lint.register(app)
 verify.register(app)

@@ -54,6 +54,7 @@ def register(app: typer.Typer) -> None:
             "rlsgen plan",
             "rlsgen plan --out plan.json",
             "rlsgen plan --format sql > policies.sql",
+            "rlsgen plan --format sql --migration > V7__isolation.sql",
             "rlsgen plan > /dev/null  (in CI: exit code 3 says that the database is not as the spec says)",
         )
     )(plan)
@@ -122,21 +123,27 @@ def plan(
     format: Annotated[
         PlanFormat, typer.Option("--format", help="text, json, or sql for psql and migration tools.")
     ] = PlanFormat.text,
+    migration: Annotated[
+        bool,
+        typer.Option("--migration", help="With sql: for a tool's own transaction, and for databases of other names."),
+    ] = False,
 ) -> int:
     """What would apply do? Reads the database in one snapshot and changes nothing.
 
     Exit codes: 0 nothing to do, 1 failed, 3 there are changes.
     """
+    if migration and (out_file is not None or format is not PlanFormat.sql):
+        raise typer.BadParameter("--migration goes with --format sql, and without --out")
     declared = load_spec(spec)
     with open_connection(dsn) as connection, working("comparing the spec with the database"):
-        made = make_plan(connection, declared)
+        made = make_plan(connection, declared, portable=migration)
     if out_file is not None:
         _save(made, out_file)
     match format:
         case PlanFormat.json:
             write_json(json.loads(made.to_json()))
         case PlanFormat.sql:
-            show_exactly(made.to_sql())
+            show_exactly(made.to_migration() if migration else made.to_sql())
         case PlanFormat.text:
             show_plan(made.to_text())
             show_problems(made.advice, "yellow")
@@ -176,7 +183,7 @@ def apply_(
 
     Exit codes: 0 done, 1 failed, 4 a hazard was not allowed.
     """
-    allowed = read_hazards(allow)
+    allowed = allowed_hazards(allow)
     declared = load_spec(spec)
     expected = _fingerprint(file) if file else None
     patience = Patience(lock_timeout=lock_timeout, attempts=lock_attempts)
@@ -205,7 +212,7 @@ def apply_(
     return Exit.FINE
 
 
-def read_hazards(names: list[str] | None) -> set[str]:
+def allowed_hazards(names: list[str] | None) -> set[str]:
     """Hazards from `--allow A --allow B` or `--allow A,B`."""
     allowed = {part.strip().upper() for name in names or [] for part in name.split(",") if part.strip()}
     unknown = sorted(allowed - set(Hazard))

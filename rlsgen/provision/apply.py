@@ -21,6 +21,7 @@ from rlsgen.identifiers import Sql, fill
 from rlsgen.provision.diff import Comparison, compare, search_path
 from rlsgen.provision.judge import judge
 from rlsgen.provision.plan import SETTINGS, Plan, Transaction
+from rlsgen.provision.portable import anywhere
 from rlsgen.provision.resolve import Resolver
 from rlsgen.spec.model import Spec
 
@@ -61,21 +62,23 @@ class Outcome:
     retries: int
 
 
-def make_plan(connection: Connection, spec: Spec) -> Plan:
-    """The plan for a database as it stands. Changes nothing.
+def make_plan(connection: Connection, spec: Spec, *, portable: bool = False) -> Plan:
+    """The plan for a database as it stands. Changes nothing. `portable`: to be carried out by `to_migration` anywhere.
 
     Raises:
         SpecError: the spec does not fit the database, all problems in it.
         ServerError: the server cannot be used.
     """
-    return judged(connection, spec).plan
+    return judged(connection, spec, portable=portable).plan
 
 
-def judged(connection: Connection, spec: Spec) -> Comparison:
+def judged(connection: Connection, spec: Spec, *, portable: bool = False) -> Comparison:
     """The comparison of spec and database, every new filter accepted by Postgres itself."""
     catalog = read_catalog(connection, spec.conversation)
     try:
         comparison = compare(spec, catalog)
+        if portable:
+            comparison = compare(spec, anywhere(catalog))
     except SpecError as misfit:
         raise SpecError([*misfit.problems, *_also(connection, spec, catalog, misfit)]) from None
     problems = judge(connection, comparison.resolved, comparison.unjudged, search_path(spec))

@@ -34,6 +34,8 @@ from rlsgen.provision.tables import TableDiffer, forget, restore_row_security
 from rlsgen.spec.fingerprint import Fingerprint
 from rlsgen.spec.model import Spec
 
+FINGERPRINT_TITLE = "the fingerprint, when all of it is true"
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -218,7 +220,7 @@ class Differ:
                     Step("drop", f"ledger entry of {name}: {kind} {entry}", forget(kind, name, entry), Sql(""))
                     for kind, entry in ((each.kind, each.name) for each in self._ledger.of(name))
                 ]
-                yield name, Transaction(f"{name}, which is gone", tuple(forgets))
+                yield name, Transaction(f"{name}, which is gone", tuple(forgets), relation=name)
                 continue
             steps = tuple(
                 restore_row_security(
@@ -226,7 +228,7 @@ class Differ:
                 )
             )
             if steps:
-                yield name, Transaction(f"table {name}, declared no more", steps)
+                yield name, Transaction(f"table {name}, declared no more", steps, relation=name)
 
     def _is_gone(self, name: Name) -> bool:
         """Whether a relation of the ledger exists no more; what is no relation has rlsgen's schema there."""
@@ -243,4 +245,4 @@ class Differ:
             before = (now.format, now.spec_hash, now.fingerprint, now.seal) if now else (FORMAT, "", "", seal)
             reverse = fill(template, *(literal(value) for value in before))
             steps.append(Step("alter", "fingerprint of the provision", sql, reverse))
-        return Transaction("the fingerprint, when all of it is true", tuple(steps)) if steps else None
+        return Transaction(FINGERPRINT_TITLE, tuple(steps)) if steps else None

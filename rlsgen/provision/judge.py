@@ -94,7 +94,13 @@ class _Judgement:
     def _prepare(self, query: Sql) -> dict[str, str] | None:
         """What the server has against a query; None if nothing."""
         connection = self._connection.pgconn
+        within = connection.transaction_status == pq.TransactionStatus.INTRANS
+        if within:  # a refusal must not end the transaction that somebody else is in
+            self._connection.execute("SAVEPOINT rlsgen_judge", prepare=False)
         result = connection.prepare(b"", query.encode())
+        if within:
+            undo = "ROLLBACK TO SAVEPOINT rlsgen_judge; RELEASE SAVEPOINT rlsgen_judge"
+            self._connection.execute(undo, prepare=False)
         if result.status == pq.ExecStatus.COMMAND_OK:
             return None
         if connection.status != pq.ConnStatus.OK:

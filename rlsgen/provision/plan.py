@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rlsgen.errors import Problem
-from rlsgen.identifiers import Sql, fill, literal
+from rlsgen.identifiers import Name, Sql, fill, literal
+from rlsgen.provision.portable import portable
 
 FORMAT = 1
 
@@ -81,6 +82,7 @@ class Transaction:
     steps: tuple[Step, ...]
     closing: tuple[Sql, ...] = ()  # ledger rows and checks of effects, after all steps
     opening: tuple[Sql, ...] = ()  # locks, before all steps
+    relation: Name | None = None  # what it is about, where it is one table or view
 
     @property
     def statements(self) -> list[Sql]:
@@ -151,6 +153,22 @@ class Plan:
                 lines.append(f"{statement};")
             lines.append("COMMIT;")
         return "\n".join(lines) + "\n"
+
+    def to_migration(self) -> str:
+        """The plan as a script for a migration tool that makes the transaction: all of it in one, without BEGIN."""
+        lines = [
+            "-- Made by rlsgen plan --format sql --migration. It runs in the migration tool's transaction.",
+            *(fill("SET LOCAL {} = {};", Sql(name), literal(value)) for name, value in SETTINGS.items()),
+            "SELECT pg_catalog.set_config('rlsgen_was.search_path', pg_catalog.current_setting('search_path'), true);",
+            f"SET LOCAL search_path = {self.search_path};",
+        ]
+        back = (
+            "SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting('rlsgen_was.search_path'), true);"
+        )
+        for transaction in self.transactions:
+            lines.append(f"\n-- {_one_line(transaction.title)}")
+            lines += [f"{portable(statement)};" for statement in transaction.statements]
+        return "\n".join([*lines, f"\n{back}"]) + "\n"
 
     def to_text(self) -> str:
         """The plan for people."""

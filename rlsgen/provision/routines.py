@@ -98,17 +98,17 @@ class RoutineDiffer:
         live = self.live.get((desired.name, desired.arguments))
         source = hashlib.sha256(desired.create.encode()).hexdigest()
         label = f"function {desired.name}({desired.arguments})"
-        signature = _signature(desired.name, desired.arguments)
-        drop = fill("DROP FUNCTION {}", signature)
+        called = signature(desired.name, desired.arguments)
+        drop = fill("DROP FUNCTION {}", called)
         recorded = fill(
             "SELECT rlsgen_private.record_function({}::regprocedure, {}, {})",
-            literal(signature),
+            literal(called),
             literal(desired.arguments),
             literal(source),
         )
         entry = self._ledger.get(("function", desired.name, desired.arguments))
         same = (
-            live is not None and entry is not None and entry.source == source and entry.live == _digest(live.definition)
+            live is not None and entry is not None and entry.source == source and entry.live == digest(live.definition)
         )
         if not same:
             old = Sql(live.definition.rstrip()) if live else drop
@@ -118,9 +118,9 @@ class RoutineDiffer:
             {grant.grantee for grant in live.grants if grant.grantee != live.owner} if live else self._born_with
         )
         if held != wanted:
-            yield from self._execute(label, signature, held, wanted)
+            yield from self._execute(label, called, held, wanted)
         if live and any(grant.grantee == self._spec.conversation and grant.grantable for grant in live.grants):
-            target, role = fill("FUNCTION {}", signature), identifier(self._spec.conversation)
+            target, role = fill("FUNCTION {}", called), identifier(self._spec.conversation)
             yield Step(
                 "revoke",
                 f"the right to grant EXECUTE on {label} from {self._spec.conversation}",
@@ -179,7 +179,7 @@ class RoutineDiffer:
             Step(
                 "drop",
                 f"function {name}({arguments})",
-                fill("DROP FUNCTION {}", _signature(name, arguments)),
+                fill("DROP FUNCTION {}", signature(name, arguments)),
                 self._made_again(name, arguments, until_then.get(name)),
                 forget("function", name, arguments),
             )
@@ -189,17 +189,18 @@ class RoutineDiffer:
 
     def _made_again(self, name: Name, arguments: str, create: Sql | None) -> Sql:
         """What makes a function again, as it is by then, for those who may execute it now."""
-        live, target = self.live[name, arguments], fill("FUNCTION {}", _signature(name, arguments))
+        live, target = self.live[name, arguments], fill("FUNCTION {}", signature(name, arguments))
         named = sorted({grant.grantee for grant in live.grants if grant.grantee and grant.grantee != live.owner})
         body = fill("{};\nREVOKE ALL ON {} FROM PUBLIC", create or Sql(live.definition.rstrip()), target)
         return fill("{};\nGRANT EXECUTE ON {} TO {}", body, target, identifiers(named)) if named else body
 
 
-def _signature(name: Name, arguments: str) -> Sql:
+def signature(name: Name, arguments: str) -> Sql:
     """A function by name and argument types; named arguments are ours and have one word each."""
     types = Sql("text") if arguments == "token text" else Sql(arguments)
     return fill("{}({})", name.sql, types)
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """What the ledger keeps of a function's definition."""
     return hashlib.sha256(text.encode()).hexdigest()

@@ -109,7 +109,7 @@ class TableDiffer:
             steps += granted
             closing += check
         opening = tuple(self._locks(table)) if table.name in self.altered else ()
-        return Transaction(f"table {table.name}", tuple(steps), tuple(closing), opening) if steps else None
+        return Transaction(f"table {table.name}", tuple(steps), tuple(closing), opening, table.name) if steps else None
 
     def _locks(self, table: Table) -> Iterator[Sql]:
         """The tables that policies look into, locked as reading them would, before this one is locked.
@@ -264,7 +264,7 @@ class TableDiffer:
         closing += check
         if granted and view.spec.access == "invoker":
             closing.append(_assert_invoker(name))
-        return Transaction(f"view {name}", tuple(steps), tuple(closing)) if steps else None
+        return Transaction(f"view {name}", tuple(steps), tuple(closing), relation=name) if steps else None
 
 
 def _assert_protected(table: Name, policies: Sequence[DesiredPolicy]) -> Sql:

@@ -1,0 +1,1 @@
+"""Alembic: the operations of a migration, and what writes them. See docs/migrations.md."""

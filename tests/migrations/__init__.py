@@ -1,0 +1,1 @@
+"""Migrations: a project on Alembic, its revisions and what they leave."""

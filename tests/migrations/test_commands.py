@@ -1,0 +1,108 @@
+"""The commands as people type them: `alembic` and `rlsgen revision`, each a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.runner import ROOT, Rlsgen
+from tests.migrations.project import TEMPLATE, url
+from tests.support.postgres import Database
+
+POLICIES = """
+version: 1
+context: {organisationId: {type: integer}}
+roles: {conversation: nl_conversation, unrestricted: [shop_owner, shop_app]}
+tables:
+  alembic_version: hidden
+  orders: organisation_id = userContext.organisationId
+"""
+# What a team adds to the env.py that `alembic init` makes; with plugins, and for Alembic before 1.18.
+PLUGIN = ("", 'autogenerate_plugins=["alembic.autogenerate.*", "rlsgen"],')
+IMPORT = ("import rlsgen.migrations.legacy", "")
+ENVIRONMENT = """
+from alembic import context
+import sqlalchemy as sa
+{import_}
+metadata = sa.MetaData()
+sa.Table("orders", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("organisation_id", sa.Integer))
+engine = sa.create_engine(context.config.get_main_option("sqlalchemy.url"), poolclass=sa.pool.NullPool)
+with engine.connect() as connection:
+    context.configure(connection=connection, target_metadata=metadata, {option})
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+@pytest.fixture
+def project(database: Database, tmp_path: Path) -> Path:
+    """A directory as a team has it."""
+    (tmp_path / "migrations" / "versions").mkdir(parents=True)
+    (tmp_path / "migrations" / "script.py.mako").write_text(TEMPLATE.read_text())
+    place = url(database).replace("%", "%%")
+    settings = "rlsgen_allow = PUBLIC_REVOKE" + chr(10)
+    (tmp_path / "alembic.ini").write_text(
+        f"[alembic]\nscript_location = migrations\npath_separator = os\nsqlalchemy.url = {place}\n{settings}"
+    )
+    (tmp_path / "policies.yaml").write_text(POLICIES)
+    write_environment(tmp_path, *PLUGIN)
+    return tmp_path
+
+
+def write_environment(project: Path, import_: str, option: str) -> None:
+    (project / "migrations" / "env.py").write_text(ENVIRONMENT.format(import_=import_, option=option))
+
+
+def alembic(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", "alembic", *arguments],
+        cwd=project, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("environment", [PLUGIN, IMPORT], ids=["plugin", "import"])
+def test_autogenerate_upgrade_and_check(project: Path, environment: tuple[str, str]) -> None:
+    write_environment(project, *environment)
+    made = alembic(project, "revision", "--autogenerate", "-m", "first")
+    assert made.returncode == 0, made.stderr
+    assert alembic(project, "upgrade", "head").returncode == 0
+    assert "No new upgrade operations" in alembic(project, "check").stdout
+    policies = (project / "policies.yaml").read_text()
+    (project / "policies.yaml").write_text(policies.replace("= userContext", "< userContext"))
+    drifted = alembic(project, "check")
+    assert drifted.returncode != 0
+    assert "table public.orders" in drifted.stdout + drifted.stderr
+    (project / "policies.yaml").write_text(policies.replace("organisation_id", "organization_id"))
+    refused = alembic(project, "check")
+    assert "did you mean organisation_id?" in refused.stdout + refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_rlsgen_revision(project: Path) -> None:
+    rlsgen = Rlsgen(project)
+    alembic(project, "-x", "rlsgen=off", "revision", "--autogenerate", "-m", "orders", "--rev-id", "one")
+    filled = rlsgen("revision", "--into", "one")
+    assert (filled.returncode, filled.stdout) == (0, f"Wrote {project}/migrations/versions/one_orders.py\n"), (
+        filled.stderr
+    )
+    assert alembic(project, "upgrade", "head").returncode == 0
+    nothing = rlsgen("revision", "-m", "nothing")
+    assert (nothing.returncode, nothing.stdout) == (0, "No changes: the database is as the spec says.\n")
+    (project / "policies.yaml").write_text(
+        POLICIES.replace("orders:", "orders: {columns: {private: [id]}, filter: ") + "}"
+    )
+    refused = rlsgen("revision", "-m", "private")
+    assert refused.returncode == 4
+    assert "PLANNER_STATISTICS" in refused.stderr
+    made = rlsgen("revision", "-m", "private", "--rev-id", "two", "--allow", "PLANNER_STATISTICS")
+    assert made.stdout == f"Wrote {project}/migrations/versions/two_private.py\n", made.stderr
+    behind = rlsgen("revision", "-m", "more")
+    assert (behind.returncode, "alembic upgrade heads" in behind.stderr) == (1, True)
+    elsewhere = rlsgen("revision", "-m", "x", "--config", "nowhere.ini")
+    assert (elsewhere.returncode, "there is no nowhere.ini" in elsewhere.stderr) == (1, True)
+    assert rlsgen("revision", "--into", "nothing").returncode == 1
