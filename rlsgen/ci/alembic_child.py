@@ -105,7 +105,8 @@ def _upgraded(task: Mapping[str, Any]) -> dict[str, object]:
 def _url(config: Config, dsn: Mapping[str, str]) -> str:
     """The database with the driver that the project uses."""
     driver = DRIVER
-    written = [config.get_alembic_option("sqlalchemy.url"), os.environ.get("DATABASE_URL")]
+    option = getattr(config, "get_alembic_option", config.get_main_option)  # since 1.16, which knows pyproject.toml
+    written = [option("sqlalchemy.url"), os.environ.get("DATABASE_URL")]
     for each in written:
         try:
             name = make_url(each).drivername if each else ""

@@ -40,8 +40,8 @@ class Declared:
             (name for each in schemas if (name := Name(each, ref.name)) in self.known), Name(schemas[0], ref.name)
         )
 
-    def predicates(self, name: Name) -> dict[Mode, Predicate]:
-        """Which rows of a table can be read, and which of these can be written."""
+    def predicates(self, name: Name, other: TableSpec | None = None) -> dict[Mode, Predicate]:
+        """Which rows of a table can be read, and which of these can be written; `other` is what it is compared with."""
         table = self.tables.get(name)
         if table is None:
             return dict.fromkeys(_MODES, FALSE)
@@ -49,13 +49,20 @@ class Declared:
             return dict.fromkeys(_MODES, TRUE)
         if table.filter is None and not table.through:
             return dict.fromkeys(_MODES, FALSE)  # hidden
+        theirs = (other.filter, other.check or other.filter) if other else (None, None)
         return {
-            "read": every([*self._own(name, table.filter), *self._paths(table.through, ("read",))]),
-            "write": every([*self._own(name, table.check or table.filter), *self._paths(table.through, _MODES)]),
+            "read": every([*self._own(name, table.filter, theirs[0]), *self._paths(table.through, ("read",))]),
+            "write": every(
+                [*self._own(name, table.check or table.filter, theirs[1]), *self._paths(table.through, _MODES)]
+            ),
         }
 
-    def _own(self, name: Name, text: FilterText | None) -> Iterator[Predicate]:
-        if text is not None:
+    def _own(self, name: Name, text: FilterText | None, other: FilterText | None) -> Iterator[Predicate]:
+        if text is None:
+            return
+        if text == other and not text.relations:
+            yield Atom(repr(("text", text.text)).encode())  # most filters of most changes: nothing to take apart
+        else:
             yield Reader(name, lambda schema, each: self.name(RelationRef(schema, each))).read(expression(text))
 
     def _paths(self, paths: Collection[Through], modes: tuple[Mode, ...]) -> Iterator[Predicate]:
@@ -74,7 +81,8 @@ def orders(before: Declared, after: Declared) -> Mapping[Read, Order]:
     until nothing more has to be: tables that follow each other in a circle then stand or fall together.
     """
     worlds = {
-        name: (before.predicates(name), after.predicates(name)) for name in before.tables.keys() & after.tables.keys()
+        name: (before.predicates(name, after.tables[name]), after.predicates(name, before.tables[name]))
+        for name in before.tables.keys() & after.tables.keys()
     }
     found: dict[Read, Order] = {(mode, name): _SAME for name in worlds for mode in _MODES}
     # Declared on one side alone: nothing is proven. On none: it has no part in this, and the spec will not fit anyway.

@@ -14,6 +14,9 @@ MOST = 200
 """Rows of a table, and findings. GitHub shows a summary of at most 1 MiB:
 https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#step-isolation-and-limits"""
 
+WIDEST = 400
+"""Characters of a filter in a table, and of a message."""
+
 _HEADLINES: dict[Verdict, str] = {
     "fine": "Isolation holds",
     "failed": "This change does not work",
@@ -81,9 +84,13 @@ def _access(access: Access) -> Iterator[str]:
 def _row(each: Change) -> str:
     cells = (
         code(each.role), code(each.object), text(each.aspect), f"{_ARROWS[each.direction]}: {text(each.message)}",
-        code(each.before) or "–", code(each.after) or "–",
+        code(_short(each.before)) or "–", code(_short(each.after)) or "–",
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
+
+
+def _short(shown: str) -> str:
+    return shown if len(shown) <= WIDEST else f"{shown[:WIDEST]}…"
 
 
 def _more(rows: Sequence[object]) -> Iterator[str]:
@@ -109,7 +116,7 @@ def _findings(findings: Sequence[Finding]) -> Iterator[str]:
     yield ""
     for each in told[:MOST]:
         place = f" ({code(str(each.position))})" if each.position else ""
-        yield f"- **{each.severity}** {code(each.object)}, {each.rule}{place}: {text(each.message)}"
+        yield f"- **{each.severity}** {code(each.object)}, {each.rule}{place}: {text(_short(each.message))}"
         if each.remedy:
             yield f"  To do: {text(each.remedy)}"
     yield from _more(told)
