@@ -1,0 +1,43 @@
+"""Projects of somebody else, whose tests run in a process of their own or in this one, on this run's server."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.postgres import Server
+
+pytest_plugins = ("pytester",)
+
+HERE = Path(__file__).parent
+CONFIGURATION = """[pytest]
+addopts = -p no:cacheprovider -p no:xdist -p no:cov -p no:randomly
+filterwarnings = error
+rlsgen_schema = schema.sql
+"""
+Run = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A project with a schema, a spec and a configuration."""
+    for name in ("schema.sql", "policies.yaml"):
+        shutil.copy(HERE / name, pytester.path)
+    (pytester.path / "pytest.ini").write_text(CONFIGURATION)
+    return pytester
+
+
+@pytest.fixture
+def run(project: pytest.Pytester, server: Server, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`run(source, *lines)` runs these tests on this run's server; `lines` are added to the configuration."""
+    monkeypatch.setenv("RLSGEN_TEST_DSN", server.base)
+
+    def runs(source: str, *lines: str, arguments: tuple[str, ...] = ()) -> pytest.RunResult:
+        (project.path / "pytest.ini").write_text(CONFIGURATION + "".join(f"{line}\n" for line in lines))
+        project.makepyfile(test_it=source)
+        return project.runpytest_inprocess(*arguments)
+
+    return runs

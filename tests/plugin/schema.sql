@@ -1,0 +1,14 @@
+CREATE TABLE orders (id integer PRIMARY KEY, organisation_id integer NOT NULL, total integer NOT NULL);
+CREATE TABLE order_items (id integer PRIMARY KEY, order_id integer NOT NULL REFERENCES orders, product text NOT NULL);
+CREATE INDEX ON orders (organisation_id);
+CREATE INDEX ON order_items (order_id);
+CREATE TABLE events (id integer NOT NULL, organisation_id integer NOT NULL) PARTITION BY LIST (organisation_id);
+CREATE TABLE events_1 PARTITION OF events FOR VALUES IN (1);
+CREATE TABLE events_2 PARTITION OF events FOR VALUES IN (2);
+CREATE TABLE countries (code text PRIMARY KEY);
+CREATE TABLE api_keys (id integer PRIMARY KEY);
+CREATE VIEW big_orders WITH (security_invoker) AS SELECT * FROM orders WHERE total > 10;
+INSERT INTO orders SELECT i, 1 + i % 2, i * 5 FROM generate_series(1, 8) AS i;
+INSERT INTO order_items SELECT i, i, 'product ' || i FROM generate_series(1, 8) AS i;
+INSERT INTO events SELECT i, 1 + i % 2 FROM generate_series(1, 8) AS i;
+INSERT INTO countries VALUES ('NO');
