@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import psycopg
+from typer.testing import CliRunner
 
 from rlsgen.catalog.connect import open_connection
+from rlsgen.cli.app import app
 from rlsgen.demo.shop import CONVERSATION
 from rlsgen.provision.keys import create_key
 from rlsgen.runtime.versions import holes_in
@@ -37,10 +39,15 @@ def commands(page: Path) -> set[tuple[str, ...]]:
     return found
 
 
-def test_every_command_that_is_shown_exists(rlsgen: Rlsgen) -> None:
+def test_every_command_that_is_shown_exists() -> None:
     for words in set().union(*map(commands, PAGES)):
-        done = rlsgen(*words, "--help")
-        assert done.returncode == 0, f"rlsgen {' '.join(words)}: {done.stderr}"
+        done = CliRunner().invoke(app, [*words, "--help"])
+        assert done.exit_code == 0, f"rlsgen {' '.join(words)}: {done.output}"
+
+
+def test_a_command_that_does_not_exist_would_be_seen() -> None:
+    for words in (["aply"], ["apply", "--indices"]):
+        assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 2
 
 
 def test_commands_are_found_at_all() -> None:

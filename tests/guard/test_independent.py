@@ -107,7 +107,7 @@ def mutations(draw: st.DrawFn) -> str:
     return "".join(words)
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=800, deadline=None, suppress_health_check=SLOW)
 @given(text=mutations())
 def test_mutations(judge: Judge, text: str) -> None:
     judge.examine(text)
@@ -167,7 +167,7 @@ queries = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=800, deadline=None, suppress_health_check=SLOW)
 @given(text=queries)
 def test_generated(judge: Judge, text: str) -> None:
     judge.examine(text)

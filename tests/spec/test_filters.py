@@ -290,7 +290,7 @@ def accepted(text: str) -> FilterText | None:
 @example("a /* */ */")
 @example("(SELECT 1) (")
 @example("$$")
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=700, deadline=None)
 def test_no_text_breaks_out(text: str) -> None:
     """Whatever is accepted is one expression, and stays that among others."""
     found = accepted(text)
@@ -306,7 +306,7 @@ def test_no_text_breaks_out(text: str) -> None:
 
 
 @given(EXPRESSIONS)
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_what_is_written_back_says_the_same(text: str) -> None:
     found = accepted(text)
     if found is None:

@@ -547,7 +547,7 @@ PARTS = st.sampled_from([*WHOLE, *SIGNS, *(f"{sign} " for sign in SIGNS), *BLANK
 
 
 @given(st.one_of(st.text(max_size=60), st.lists(PARTS, max_size=25).map("".join)))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 def test_no_text_raises_anything_but_a_spec_error(text: str) -> None:
     try:
         parse_spec(text, "f")
@@ -584,7 +584,7 @@ KEYS = [
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), st.one_of(VALUES, st.dictionaries(st.sampled_from(["a", "b"]), VALUES))))
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_no_shape_raises_anything_but_a_spec_error(data: dict[str, object]) -> None:
     import yaml
 
