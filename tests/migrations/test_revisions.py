@@ -308,7 +308,7 @@ def test_what_goes_with_a_table_comes_back_with_it(orders: Project) -> None:
     by_hand(orders, 3, 'op.execute("DROP VIEW emails")\nop.drop_table("notes")\nop.drop_table("countries")\n'
             'op.drop_column("orders", "id")',
             down + '\nop.execute("TRUNCATE orders")\n'
-            'op.execute("ALTER TABLE orders ADD COLUMN id integer PRIMARY KEY")')  # fmt: skip
+            'op.execute("ALTER TABLE orders ADD COLUMN id serial PRIMARY KEY")')  # fmt: skip
     assert fill_revision(orders.config, "head")
     orders.upgrade()
     assert make_revision(orders.config, Wish("nothing")) is None
