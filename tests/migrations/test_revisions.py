@@ -284,7 +284,7 @@ def test_what_goes_with_a_table_comes_back_with_it(orders: Project) -> None:
     """Sequences, statistics of private columns, views that check their caller, shared tables, path functions."""
     administrator = orders.database.connect()
     tables = (
-        "CREATE TABLE notes (id serial PRIMARY KEY, organisation_id integer, email text, parent_id integer)",
+        "CREATE TABLE notes (id serial PRIMARY KEY, organisation_id int, email text, phone text, parent_id int)",
         "CREATE TABLE countries (code text PRIMARY KEY)",
         "CREATE VIEW emails AS SELECT email FROM notes",
     )
@@ -292,7 +292,7 @@ def test_what_goes_with_a_table_comes_back_with_it(orders: Project) -> None:
         administrator.execute(statement.encode())
     document = {
         "orders": {"columns": {"private": ["id"]}},
-        "notes": {"allow": ["select", "insert"], "columns": {"private": ["parent_id"]},
+        "notes": {"allow": ["select", "insert"], "columns": {"private": ["phone"]},
                   "filter": BY_ORGANISATION, "through": "parent_id -> notes(id)"},
         "countries": {"access": "shared", "why": "the same for everyone"},
     }  # fmt: skip
