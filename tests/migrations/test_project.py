@@ -7,6 +7,7 @@ import subprocess
 from collections import Counter
 
 import pytest
+from alembic.util import CommandError
 from pytest_alembic import tests as builtin
 from pytest_alembic.config import Config as PytestAlembicConfig
 from pytest_alembic.runner import runner
@@ -97,6 +98,15 @@ def test_pytest_alembic(history: History, check: object) -> None:
     config = PytestAlembicConfig(alembic_config=project.config)
     with runner(config=config, engine=engine) as alembic_runner:
         check(alembic_runner)  # type: ignore[operator]
+
+
+def test_on_a_database_of_any_name(history: History) -> None:
+    project = history.project.on(history.databases(name='Línea "x" 100%'))
+    with pytest.raises(CommandError, match="the name of this database has a quote"):
+        project.upgrade("r02")
+    project = history.project.on(history.databases(name="Línea 100%"))
+    project.upgrade("r02")
+    assert Seen.of(project.database) == history.seen["r02"]
 
 
 def test_what_runs_is_what_was_written(history: History) -> None:

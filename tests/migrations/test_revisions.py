@@ -280,6 +280,49 @@ def test_a_renamed_table_keeps_its_rows_to_themselves(orders: Project) -> None:
     assert Seen.of(orders.database) == before
 
 
+def test_what_goes_with_a_table_comes_back_with_it(orders: Project) -> None:
+    """Sequences, statistics of private columns, views that check their caller, shared tables, path functions."""
+    administrator = orders.database.connect()
+    tables = (
+        "CREATE TABLE notes (id serial PRIMARY KEY, organisation_id int, email text, phone text, parent_id int)",
+        "CREATE TABLE countries (code text PRIMARY KEY)",
+        "CREATE VIEW emails AS SELECT email FROM notes",
+    )
+    for statement in tables:
+        administrator.execute(statement.encode())
+    document = {
+        "orders": {"columns": {"private": ["id"]}},
+        "notes": {"allow": ["select", "insert"], "columns": {"private": ["phone"]},
+                  "filter": BY_ORGANISATION, "through": "parent_id -> notes(id)"},
+        "countries": {"access": "shared", "why": "the same for everyone"},
+    }  # fmt: skip
+    step = a_step(2, tables=document, views={"emails": "invoker"})
+    orders.at(step)
+    assert make_revision(orders.config, Wish("all of it", rev_id="r02"))
+    orders.upgrade()
+    before = Seen.of(orders.database)
+    assert any("path_" in line for line in before.state)
+    assert any("notes_id_seq TO nl_conversation" in line for line in before.state)
+    orders.at(a_step(3, "orders"))
+    down = "\n".join(f'op.execute("{statement}")' for statement in tables)
+    by_hand(orders, 3, 'op.execute("DROP VIEW emails")\nop.drop_table("notes")\nop.drop_table("countries")\n'
+            'op.drop_column("orders", "id")',
+            down + '\nop.execute("TRUNCATE orders")\n'
+            'op.execute("ALTER TABLE orders ADD COLUMN id serial PRIMARY KEY")')  # fmt: skip
+    assert fill_revision(orders.config, "head")
+    orders.upgrade()
+    assert make_revision(orders.config, Wish("nothing")) is None
+    orders.downgrade("r02")
+    after = Seen.of(orders.database)
+    assert after.ledger == before.ledger
+    assert sorted(line.rstrip(",") for line in after.state) == sorted(line.rstrip(",") for line in before.state)
+    orders.at(step)
+    orders.upgrade("r02")
+    assert orders.database.connect().execute(
+        "SELECT attstattarget FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'id'"
+    ).fetchone() == (0,)
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
