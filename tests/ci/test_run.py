@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,12 @@ ALEMBIC = ("--alembic", "alembic.ini", "--seed", "tests/seed.sql")
 
 
 @pytest.fixture
-def servers(tmp_path: Path, rlsgen: Rlsgen) -> tuple[Rlsgen, Path]:
-    """The command with a folder for temporary files of its own, in which nothing may stay."""
-    place = tmp_path / "t"
-    place.mkdir()
-    for each in (place, *place.parents[:3]):
-        each.chmod(0o711)
-    return rlsgen.having(TMPDIR=str(place)), place
+def servers(rlsgen: Rlsgen) -> Iterator[tuple[Rlsgen, Path]]:
+    """The command with a folder for temporary files of its own, in which nothing may stay; short enough for sockets."""
+    place = Path(tempfile.mkdtemp(prefix="rls-", dir="/tmp"))
+    place.chmod(0o711)
+    yield rlsgen.having(TMPDIR=str(place)), place
+    shutil.rmtree(place)
 
 
 @pytest.mark.parametrize("how", ["a migration that fails", "SIGTERM"])
