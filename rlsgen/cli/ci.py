@@ -24,7 +24,7 @@ from rlsgen.cli.output import (
     write,
     write_json,
 )
-from rlsgen.cli.provision import read_hazards
+from rlsgen.cli.provision import allowed_hazards
 from rlsgen.cli.verify import THOROUGH
 from rlsgen.errors import RlsgenError
 from rlsgen.proof.finding import Severity
@@ -142,7 +142,7 @@ def ci(
         seed=tuple(seed or ()), base=base, dsn=dsn, conversation_dsn=conversation_dsn, database=database,
         binaries=postgres_bin, alembic_arguments=tuple(x or ()), several_heads=several_heads, access_only=access_only,
         severity=severity,
-        allow=frozenset(read_hazards(allow)) if allow else None, allow_widened=allow_widened,
+        allow=frozenset(allowed_hazards(allow)) if allow else None, allow_widened=allow_widened,
         allow_uncovered=allow_uncovered, tenants=THOROUGH[thorough],
         contexts=[read_context(load_spec(spec), [], each) for each in context_json or []],
     )  # fmt: skip

@@ -176,7 +176,7 @@ def apply_(
 
     Exit codes: 0 done, 1 failed, 4 a hazard was not allowed.
     """
-    allowed = read_hazards(allow)
+    allowed = allowed_hazards(allow)
     declared = load_spec(spec)
     expected = _fingerprint(file) if file else None
     patience = Patience(lock_timeout=lock_timeout, attempts=lock_attempts)
@@ -205,7 +205,7 @@ def apply_(
     return Exit.FINE
 
 
-def read_hazards(names: list[str] | None) -> set[str]:
+def allowed_hazards(names: list[str] | None) -> set[str]:
     """Hazards from `--allow A --allow B` or `--allow A,B`."""
     allowed = {part.strip().upper() for name in names or [] for part in name.split(",") if part.strip()}
     unknown = sorted(allowed - set(Hazard))
