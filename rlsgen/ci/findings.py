@@ -9,9 +9,12 @@ from rlsgen.ci.changes import Access, Change, Direction
 from rlsgen.ci.migrations import MigrationError
 from rlsgen.errors import HazardRefused, RlsgenError, SpecError
 from rlsgen.proof.finding import Finding, Rule, Severity
+from rlsgen.proof.subject import listed
+from rlsgen.provision.plan import Plan
 
 MISFIT = Rule("ci-spec", Severity.error, "The spec is not valid, or does not fit what the migrations make.", "")
 MIGRATION = Rule("ci-migration", Severity.error, "The migrations do not run on an empty database.", "")
+BEHIND = Rule("ci-behind", Severity.error, "The migrations carry policies, and not those of the spec.", "")
 HAZARD = Rule("ci-hazard", Severity.error, "Applying the spec has a hazard that nobody allowed.", "")
 FAILED = Rule("ci-failed", Severity.error, "A step could not be done.", "")
 WIDENED = Rule(
@@ -23,7 +26,7 @@ WIDENED = Rule(
     " through.",
 )
 NARROWED = Rule("access-narrowed", Severity.notice, "Somebody can read or write less than before.", "")
-RULES = (MISFIT, MIGRATION, HAZARD, FAILED, WIDENED, NARROWED)
+RULES = (MISFIT, MIGRATION, BEHIND, HAZARD, FAILED, WIDENED, NARROWED)
 
 
 def of_error(error: RlsgenError, step: str, after: str = "") -> Iterator[Finding]:
@@ -41,6 +44,15 @@ def of_error(error: RlsgenError, step: str, after: str = "") -> Iterator[Finding
             yield HAZARD.finding(step, error.message, f"if that is acceptable: {_allowing(error.hazards)}")
         case _:
             yield FAILED.finding(step, error.message, error.hint)
+
+
+def behind(plan: Plan, after: str) -> Iterator[Finding]:
+    """Of migrations that carry policies: what of the spec they do not make."""
+    # Rights on the database itself name it, and this one has another name than the one that was meant.
+    own = (step.object for step in plan.steps if " on database " not in step.object)
+    if objects := list(dict.fromkeys(own)):
+        message = f"the migrations ({after}) carry policies, and not what the spec says: {listed(objects)} would change"
+        yield BEHIND.finding("migrations", message, "add a migration that does what rlsgen plan shows after the others")
 
 
 def _allowing(hazards: tuple[str, ...]) -> str:

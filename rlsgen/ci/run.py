@@ -6,7 +6,7 @@ A step that fails ends what depends on it; the rest is done all the same, and ev
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -186,7 +186,7 @@ class _Run:
     def _everything(self) -> None:
         with self.step("spec") as step:
             spec = load_spec(self.options.spec)
-            step.detail = f"{len(spec.tables)} tables, {len(spec.views)} views"
+            step.detail = f"{_count(spec.tables, 'table')}, {_count(spec.views, 'view')}"
         if not self.options.access_only:
             with suppress(_Failed):  # access is compared all the same
                 self._on_database(spec)
@@ -224,10 +224,10 @@ class _Run:
             else:
                 migrated = run_sql(place.dsn, files) if files else Migrated((), "no migrations")
             self.migrated = migrated.at
-            step.detail = f"{len(migrated.files)}, up to {migrated.at}"
+            step.detail = f"{_count(migrated.files, 'migration')}, up to {migrated.at}"
             if seed:
                 run_sql(place.dsn, seed)
-                step.detail += f", and {len(seed)} files of rows"
+                step.detail += f", and {_count(seed, 'file')} of rows"
 
     def _provision(self, place: Scratch, spec: Spec) -> SigningKey:
         allow = frozenset(Hazard) if self.options.allow is None else self.options.allow
@@ -238,7 +238,10 @@ class _Run:
                 self.columns = {name: tuple(each.name for each in relation.columns) for name, relation in relations}
                 plan = make_plan(connection, spec)
                 self.result.hazards = tuple(plan.refused(()))
-                step.detail = f"{len(plan.transactions)} transactions to apply"
+                step.detail = f"{_count(plan.transactions, 'transaction')} to apply"
+                if catalog.provision is not None and (behind := list(found.behind(plan, self.migrated))):
+                    self.result.findings += behind
+                    step.status = "findings"
             with self.step("apply") as step:
                 apply(connection, spec, allow=allow)
                 step.detail = f"hazards: {', '.join(self.result.hazards)}" if self.result.hazards else "no hazards"
@@ -249,7 +252,7 @@ class _Run:
             self.result.lint = linted = examine(connection, spec)
             kept = [each for each in linted.at_least(self.options.severity) if each.rule not in _LEFT_OUT]
             self.result.findings += kept
-            step.status, step.detail = ("findings" if kept else "fine"), f"{len(kept)} findings"
+            step.status, step.detail = ("findings" if kept else "fine"), _count(kept, "finding")
         with self.step("verify") as step:
             options = VerifyOptions(tenants=self.options.tenants, writes=True, plant=True)
             contexts = self.options.contexts or ([] if self.options.seed else made_up(spec))
@@ -285,6 +288,10 @@ class _Run:
             if before is None:
                 step.detail += f": there is no spec at {self.options.base} yet, so all of it is new"
             step.status = "findings" if access.opens and not self.options.allow_widened else "fine"
+
+
+def _count(these: Sized, what: str) -> str:
+    return f"{len(these)} {what}{'' if len(these) == 1 else 's'}"
 
 
 def made_up(spec: Spec) -> list[Context]:

@@ -14,6 +14,8 @@ import pytest
 
 from rlsgen.ci.run import Options, Result, run
 from rlsgen.proof.finding import Severity
+from rlsgen.provision.apply import make_plan
+from rlsgen.spec.load import load_spec
 from tests.ci.conftest import Project
 from tests.cli.runner import Rlsgen, wait_until
 from tests.support.postgres import Database, Databases, Roles, Server
@@ -125,6 +127,30 @@ def test_a_table_that_no_migration_makes(ci: Callable[..., Result], project: Pro
     assert "after all migrations (revision 0002)" in found.remedy
 
 
+def test_migrations_that_carry_policies(
+    ci: Callable[..., Result], project: Project, database_factory: Databases
+) -> None:
+    """They must carry those of the spec: then there is nothing to apply, and otherwise it is a finding."""
+    project.write(
+        "m/1.sql", "CREATE TABLE orders (organisation_id integer, id bigint, PRIMARY KEY (organisation_id, id))"
+    )
+    head = (project.folder / "policies.yaml").read_text().partition("tables:")[0]
+    spec = project.write("policies.yaml", f"{head}tables:\n  orders: {{}}\n")
+    model = database_factory()
+    model.connect().execute((project.folder / "m/1.sql").read_bytes())
+    project.write("m/2.sql", make_plan(model.connect(), load_spec(spec)).to_sql())
+    given = {"alembic": None, "sql": [Path("m")], "seed": [], "base": "", "allow_uncovered": True}
+    done = ci(**given)
+    assert (done.findings, done.verdict) == ([], "fine")
+    assert done.steps["check"].detail == "1 transaction to apply"  # TEMPORARY, of a database with another name
+    project.change("policies.yaml", "orders: {}", "orders: organisation_id = userContext.organisationId AND id > 7")
+    again = database_factory()
+    behind = ci(**given, dsn=again.dsn(), conversation_dsn=again.dsn("nl_conversation"))
+    assert steps(behind) == {"check": "findings", "access": "skipped"}
+    assert [each.rule for each in behind.findings] == ["ci-behind"]
+    assert "on public.orders" in behind.findings[0].message
+
+
 def test_a_table_that_the_spec_forgets(ci: Callable[..., Result], project: Project) -> None:
     project.revision("0003", "0002", "op.execute('CREATE TABLE secrets (organisation_id integer)')")
     result = ci()
@@ -211,7 +237,7 @@ def test_setup_is_the_administrators(project: Project, rlsgen: Rlsgen) -> None:
     project.write("m/2.sql", "DO $$BEGIN ASSERT (SELECT rolcreaterole FROM pg_roles WHERE rolname = 'shop_app'); END$$")
     project.write("s.yaml", (project.folder / "policies.yaml").read_text().partition("tables:")[0] + "tables: {t: {}}")
     done = rlsgen("ci", "--sql", "m", "--spec", "s.yaml", "--setup", "setup.sql", "--allow", "PUBLIC_REVOKE")
-    assert "ok       The migrations run: 2, up to m/2.sql" in done.stdout, done.stdout
+    assert "ok       The migrations run: 2 migrations, up to m/2.sql" in done.stdout, done.stdout
     # The role reporting loses what it had, since nobody declared it: that is what the plan would say in production.
     assert done.returncode == 4
     assert "ACCESS_LOSS" in done.stdout
