@@ -20,11 +20,12 @@ TABLES = 200
 
 
 @pytest.fixture
-def site(server: Server, database_factory: Databases) -> Site:
+def site(request: pytest.FixtureRequest, server: Server, database_factory: Databases) -> Site:
+    """A database with rows in 200 tables, or in as many as the test says."""
     with server.administer() as administrator:
         create_roles(administrator)
     database = database_factory(owner=OWNER)
-    made = Site(TABLES, server.program("pgbench").parent, database.dsn)
+    made = Site(getattr(request, "param", TABLES), server.program("pgbench").parent, database.dsn)
     made.create()
     return made
 
@@ -84,6 +85,7 @@ def _execute(site: Site, role: str, *statements: str) -> Callable[[], None]:
         ([f"REVOKE ALL ON {{}} FROM {APPLICATION}"], "permission denied"),
     ],
 )
+@pytest.mark.parametrize("site", [20], indirect=True)
 def test_the_traffic_notices(site: Site, tmp_path: Path, statements: list[str], noticed: str) -> None:
     """A grant before the filter, row security before its policies, a right that is lost."""
     seen = under_load(site, _execute(site, OWNER, *statements), folder=tmp_path, seconds=0.2)

@@ -13,9 +13,15 @@ import psycopg, pytest, sqlalchemy
 from psycopg import sql
 from sqlalchemy.ext.asyncio import create_async_engine
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def isolated_database(rlsgen_template):  # one for all of these
+    with rlsgen_template.clone() as database:
+        yield database
+
+@pytest.fixture(scope="module")
 def dsn(isolated_database):
     with isolated_database.connect() as owner:  # fixtures may: they make every tenant's rows
+        owner.execute("SELECT * FROM orders")
         owner.execute("CREATE VIEW all_orders AS SELECT * FROM orders")
         owner.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO plugin_app")
     return isolated_database.dsn("plugin_app")
