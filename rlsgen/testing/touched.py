@@ -57,7 +57,7 @@ def _walk(message: Message, hidden: frozenset[str]) -> Iterator[Sql]:
             yield from _walk(each.common_table_expr, hidden.union(before))
         inner = hidden.union(names)
     for field, value in message.ListFields():
-        if field.message_type is None or field.name in ("with_clause", "into"):  # INTO makes a new table
+        if field.message_type is None or field.name in ("with_clause", "into", "into_clause"):  # INTO makes a new table
             continue
         written = field.name == "relation"  # of INSERT, UPDATE, DELETE, MERGE and COPY: never a WITH query
         nodes: Any = (value,) if isinstance(value, Message) else value

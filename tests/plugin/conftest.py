@@ -7,7 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy.dialects.postgresql.psycopg
+import sqlalchemy.ext.asyncio  # noqa: F401
 
+# Modules that a run in this process were the first to import, it would take away at its end, and C extensions cannot be
+# imported twice.
 from tests.support.postgres import Server
 
 pytest_plugins = ("pytester",)
