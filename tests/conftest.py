@@ -16,6 +16,8 @@ from rlsgen.demo.server import embedded_binaries, temporary_server
 from rlsgen.errors import ServerError
 from tests.support.postgres import Database, Databases, Roles, Server, create_database, drop_database
 
+pytest_plugins = ("pytester",)  # for tests/plugin; pytest takes it only here
+
 CONTAINER_IMAGE = "postgres:18"
 _numbers = itertools.count(1)
 

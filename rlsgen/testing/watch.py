@@ -283,7 +283,7 @@ def _listen(stack: ExitStack, watch: _Watch) -> None:
         dialect = connection.dialect
         if dialect.name != "postgresql" or dialect.driver in _LOOKED_AT:
             return
-        text = _plain(statement, parameters[0] if many and parameters else parameters, dialect.paramstyle)
+        text = plain(statement, parameters[0] if many and parameters else parameters, dialect.paramstyle)
         if (question := watch.question(text)) is not None:
             cursor = connection.connection.cursor()
             try:
@@ -302,7 +302,7 @@ class _Nulls(dict[str, str]):
         return "NULL"
 
 
-def _plain(statement: str, parameters: Any, style: str) -> str:
+def plain(statement: str, parameters: Any, style: str) -> str:
     """A statement in Python's placeholders as Postgres' grammar reads it: NULL stands for each."""
     if style == "pyformat":
         return statement % (_Nulls() if isinstance(parameters, Mapping) else ("NULL",) * len(parameters))

@@ -14,8 +14,6 @@ import sqlalchemy.ext.asyncio  # noqa: F401
 # imported twice.
 from tests.support.postgres import Server
 
-pytest_plugins = ("pytester",)
-
 HERE = Path(__file__).parent
 CONFIGURATION = """[pytest]
 addopts = -p no:cacheprovider -p no:xdist -p no:cov -p no:randomly

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from rlsgen.identifiers import identifier
 from rlsgen.testing.touched import touched
+from rlsgen.testing.watch import plain
 from tests.plugin.conftest import Run
 
 FAILING = """
@@ -166,6 +168,37 @@ def test_what_the_guard_lets_pass(run: Run) -> None:
     run(PASSING, "rlsgen_guard = true").assert_outcomes(passed=6)
 
 
+OTHER_DRIVER = """
+import asyncio
+import sqlalchemy
+from sqlalchemy.ext.asyncio import create_async_engine
+
+def rows(database, role, token=None):
+    async def main():
+        engine = create_async_engine(database.url(role, driver="asyncpg"), poolclass=sqlalchemy.NullPool)
+        async with engine.connect() as connection:
+            if token:
+                await connection.execute(sqlalchemy.text("SELECT rlsgen.set_context(:t)"), {"t": token})
+            query = sqlalchemy.text("SELECT * FROM orders WHERE id > :id")
+            return (await connection.execute(query, {"id": 0})).all()
+    return asyncio.run(main())
+
+def test_forgotten(isolated_database):
+    rows(isolated_database, "plugin_owner")
+
+def test_sealed(isolated_database):
+    database = isolated_database
+    assert len(rows(database, database.conversation, database.token({"organisationId": 1}))) == 4
+"""
+
+
+def test_sqlalchemy_on_another_driver(run: Run) -> None:
+    pytest.importorskip("asyncpg")  # of the extra dev
+    result = run(OTHER_DRIVER, "rlsgen_guard = true")
+    result.assert_outcomes(passed=1, failed=1)
+    assert "without a context: public.orders" in result.stdout.str()
+
+
 def test_one_test_asks_for_it_and_roles_may_be_exempt(run: Run) -> None:
     source = """
 import pytest
@@ -216,3 +249,17 @@ def test_no_reason(rlsgen_guard): pass
 def test_touched(text: str, expected: set[str] | None) -> None:
     found = touched(text)
     assert (None if found is None else {name.replace('"', "") for name in found}) == expected
+
+
+@pytest.mark.parametrize(
+    ("statement", "parameters", "style"),
+    [
+        ("SELECT * FROM a WHERE b = %(b)s AND c LIKE 'd%%'", {"b": 1}, "pyformat"),
+        ("SELECT * FROM a WHERE b = %s AND c LIKE 'd%%'", (1,), "format"),
+        ("SELECT * FROM a WHERE b = $1 AND c LIKE 'd%'", (1,), "numeric_dollar"),
+    ],
+)
+def test_placeholders_of_other_drivers(statement: str, parameters: object, style: str) -> None:
+    text = plain(statement, parameters, style)
+    assert touched(text) == frozenset({identifier("a")})
+    assert "'d%'" in text
