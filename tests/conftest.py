@@ -26,6 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("rlsgen")
     group.addoption("--postgres", metavar="DSN", help="test on this server; the DSN is a superuser's")
     group.addoption("--postgres-bin", metavar="DIR", type=Path, help="start servers from these binaries (with =)")
+    group.addoption("--all-mutants", action="store_true", help="break every table of tests/proof/mutants, not some")
     group.addoption("--crowd", metavar="SECONDS", type=float, default=1.5, help="how long each of tests/pooled talks")
 
 

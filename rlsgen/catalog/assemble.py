@@ -33,6 +33,7 @@ from rlsgen.catalog.model import (
     RelationKind,
     Role,
     Schema,
+    SessionSetting,
     SystemPrivilege,
 )
 from rlsgen.identifiers import Name
@@ -95,6 +96,7 @@ def assemble(rows: Mapping[str, Rows], server_version: int) -> Catalog:
         relations=relations,
         functions=_functions(rows["functions"], roles, grants),
         roles=_roles(rows["roles"]),
+        session_settings=tuple(SessionSetting(*row) for row in rows["session_settings"]),
         memberships=tuple(sorted(
             (Membership(roles[role], roles[member], inherit, may_set)
              for role, member, inherit, may_set in rows["memberships"]),
@@ -218,11 +220,11 @@ def _policies(rows: Rows, roles: _RoleNames) -> dict[int, list[Policy]]:
     """Policies by relation, in the order of their names."""
     targets: dict[str, tuple[str, ...]] = {}
     found: dict[int, list[Policy]] = defaultdict(list)
-    for relation, name, command, permissive, oids, using, check in rows:
+    for relation, name, command, permissive, oids, using, check, calls in rows:
         if oids not in targets:
             numbers = (int(oid) for oid in oids.strip("{}").split(","))
             targets[oids] = tuple(sorted(roles[oid] if oid else "" for oid in numbers))
-        found[relation].append(Policy(name, _COMMANDS[command], permissive, targets[oids], using, check))
+        found[relation].append(Policy(name, _COMMANDS[command], permissive, targets[oids], using, check, calls))
     return found
 
 

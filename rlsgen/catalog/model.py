@@ -82,6 +82,7 @@ class Policy:
     roles: tuple[str, ...]  # sorted; an empty string is PUBLIC
     using: str | None
     check: str | None
+    calls: str = ""  # users' functions that it calls, also as operators, with hashes of their definitions: JSON, or ''
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,15 @@ class Role:
     replication: bool
     bypass_rls: bool
     settings: tuple[str, ...]  # ALTER ROLE ... SET, for all databases and for this one
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSetting:
+    """What sessions of every role begin with: ALTER DATABASE … SET, ALTER ROLE ALL SET."""
+
+    everywhere: bool  # in all databases of the cluster
+    name: str
+    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +307,7 @@ class Catalog:
     relations: Mapping[Name, Relation]
     functions: tuple[Function, ...]
     roles: Mapping[str, Role]
+    session_settings: tuple[SessionSetting, ...]
     memberships: tuple[Membership, ...]
     default_privileges: tuple[DefaultPrivilege, ...]
     dependencies: tuple[Dependency, ...]  # of the conversation role that was asked for

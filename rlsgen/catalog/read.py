@@ -25,7 +25,7 @@ _ALWAYS = (
     "server", "roles", "memberships", "schemas", "acls", "default_privileges", "relations", "types", "columns",
     "not_validated", "defaults", "statistics", "derived_statistics", "indexes", "policies", "inheritance", "views",
     "functions", "dependencies", "publications", "subscriptions", "foreign_keys", "hooks", "extensions",
-    "large_objects", "system_privileges",
+    "large_objects", "system_privileges", "session_settings",
 )  # fmt: skip
 
 _ABOUT_THE_ROLE = ("dependencies", "extensions")

@@ -157,7 +157,7 @@ class _Destroyer:
         """Path functions before the accessors that they call, and the recorders before the ledger that they write."""
         own = [each for each in self._catalog.functions if each.name.schema in ("rlsgen", "rlsgen_private")]
         first = [each for each in own if each.name.name.startswith("path_")]
-        order = ["record_policy", "policy_text", "record_function", "record", "forget"]
+        order = ["record_policy", "policy_text", "calls_text", "record_function", "record", "forget"]
         last = sorted((each for each in own if each.name.name in order), key=lambda each: order.index(each.name.name))
         apart = {each.oid for each in (*first, *last)}
         middle = [each for each in own if each.oid not in apart]

@@ -79,16 +79,20 @@ def live_text(policy: Policy) -> str:
         policy.using,
         policy.check,
     ]
-    return "".join("-" if part is None else f"{len(part)}:{part}" for part in parts)
+    text = "".join("-" if part is None else f"{len(part)}:{part}" for part in parts)
+    return f"{text}#{policy.calls}" if policy.calls else text
 
 
 def recorded_policy(name: str, text: str) -> Policy | None:
     """The policy that `live_text` was made of; None where somebody wrote something else into the ledger."""
     parts: list[str | None] = []
+    calls = ""
     while text:
         size, _, rest = text.partition(":")
         if text[0] == "-":
             parts, text = [*parts, None], text[1:]
+        elif text[0] == "#":
+            calls, text = text[1:], ""
         elif size.isdecimal():
             parts, text = [*parts, rest[: int(size)]], rest[int(size) :]
         else:
@@ -97,7 +101,7 @@ def recorded_policy(name: str, text: str) -> Policy | None:
     command = next((word for word in ("ALL", *_WORDS.values()) if parts and word == parts[0]), None)
     if command is None or len(parts) < 5 or parts[1] not in ("permissive", "restrictive"):
         return None
-    return Policy(name, command, parts[1] == "permissive", roles, parts[-2], parts[-1])
+    return Policy(name, command, parts[1] == "permissive", roles, parts[-2], parts[-1], calls)
 
 
 def recreate(table: Name, policy: Policy) -> Sql:

@@ -100,6 +100,20 @@ class Truth:
         columns = tuple(column.name for column in self._resolved.tables[name].relation.columns)
         return Query(sql, tuple(builder.slots), columns)
 
+    def only_read(self, name: Name, key: Sql) -> Query:
+        """The rows of a table that may be read, and that no write may leave behind: rows that are shared.
+
+        Raises:
+            Untold: the filter cannot be written back as SQL.
+        """
+        builder = _Builder(self._resolved)
+        read, checked = builder.table(name, "read"), builder.checked(name)
+        sql = fill(
+            "SELECT * FROM ({0}) AS r WHERE ROW({1})::text NOT IN (SELECT ROW({1})::text FROM ({2}) AS c)",
+            read, key, checked,
+        )  # fmt: skip
+        return Query(sql, tuple(builder.slots), ())
+
     def view(self, name: Name, definitions: Mapping[Name, str]) -> Query:
         """What a view shows if each table in it shows the rows that may be read.
 

@@ -30,6 +30,15 @@ class _Row:
     values: tuple[str | None, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Picked:
+    """What is tried on: a row of the tenant's own, one that it must not write, and one that it may read at most."""
+
+    own: _Row | None
+    foreign: _Row | None
+    shared: _Row | None
+
+
 class Writes:
     """Tries writes as a conversation, on rows that the unrestricted role picks."""
 
@@ -51,20 +60,18 @@ class Writes:
         # Those who have rows first: without a row of one's own, little can be tried.
         for context in list(subject.tenants or contexts)[:_TRIED]:
             try:
-                own, foreign = self._picked(subject, table, context)
+                rows = self._picked(subject, table, context)
                 self._stage.talk.enter(context, None, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
                 for command in COMMANDS[1:]:
-                    self._command(subject, table, command, own, foreign)
+                    self._command(subject, table, command, rows)
             except SideError as error:
                 explain(self._stage, subject, error)
             finally:
                 self._stage.leave()
 
-    def _command(
-        self, subject: Subject, table: Table, command: Command, own: _Row | None, foreign: _Row | None
-    ) -> None:
+    def _command(self, subject: Subject, table: Table, command: Command, rows: _Picked) -> None:
         allowed = command in table.spec.allow and table.spec.access == "scoped"
-        for what, row, values in self._attempts(table, command, own, foreign, allowed=allowed):
+        for what, row, values in self._attempts(table, command, rows, allowed=allowed):
             state, _, touched = self._stage.talk.attempt(*_statements(subject, table, command, row, values))
             done = (not state and touched > 0) or state.startswith(_PASSED)
             if what == "own":
@@ -77,37 +84,42 @@ class Writes:
                 subject.note("uncovered", f"whether a conversation can {command} {what} is not known: SQLSTATE {state}")
 
     def _attempts(
-        self, table: Table, command: Command, own: _Row | None, foreign: _Row | None, *, allowed: bool
+        self, table: Table, command: Command, rows: _Picked, *, allowed: bool
     ) -> Iterator[tuple[str, _Row, tuple[str | None, ...] | None]]:
         """What is tried: its name, the row that it is about, and what it is changed to."""
+        own, foreign, shared = rows.own, rows.foreign, rows.shared
         if foreign is not None:
             yield "rows of another tenant", foreign, None
+        if shared is not None:
+            yield "rows that it may only read", shared, None
         if own is None:
             return
         if not allowed:
             yield "rows, which the spec does not allow", own, None
             return
-        moved = self._moved(table, own, foreign)
+        moved, taken = self._moved(table, own, foreign), self._moved(table, shared, own)
         if command == "update" and moved is not None:
             yield "a row of its own so that it becomes another tenant's", own, moved
+        if command == "update" and shared is not None and taken is not None:
+            yield "a row that everybody reads so that it becomes its own", shared, taken
         yield "own", own, None
 
-    def _moved(self, table: Table, own: _Row, foreign: _Row | None) -> tuple[str | None, ...] | None:
-        """The own row's values, with those that decide whose it is taken from the foreign one."""
+    def _moved(self, table: Table, row: _Row | None, other: _Row | None) -> tuple[str | None, ...] | None:
+        """The row's values, with those that decide whose it is taken from the other one."""
         deciding = {column.name for _, column in compared(table, self._resolved.spec)}
         deciding |= {column.name for path in table.paths for column in path.columns if path.parent != table.name}
         names = _writable(table)
-        if foreign is None or not deciding & set(names) or not deciding <= set(names):
+        if row is None or other is None or not deciding & set(names) or not deciding <= set(names):
             return None
-        pairs = zip(names, own.values, foreign.values, strict=True)
+        pairs = zip(names, row.values, other.values, strict=True)
         return tuple(theirs if name in deciding else mine for name, mine, theirs in pairs)
 
-    def _picked(self, subject: Subject, table: Table, context: Context) -> tuple[_Row | None, _Row | None]:
-        """A row that this tenant may write (or, where none may, see), and one that it may not."""
+    def _picked(self, subject: Subject, table: Table, context: Context) -> _Picked:
+        """A row that this tenant may write (or, where none may, see), one that it may not, one that it only reads."""
         self._stage.truth.snapshot()
         if table.spec.access == "shared":
             mine = self._row(subject, table, subject.name.sql, ())
-            return mine, None
+            return _Picked(mine, None, None)
         rows = self._truth.rows(subject.name, "write")
         own = self._row(subject, table, fill("({})", rows.sql), rows.values(context))
         allowed = self._truth.checked(subject.name)
@@ -116,7 +128,11 @@ class Writes:
             "(SELECT * FROM {0} WHERE ROW({1})::text NOT IN (SELECT ROW({1})::text FROM ({2}) AS c))",
             subject.name.sql, key, allowed.sql,
         )  # fmt: skip
-        return own, self._row(subject, table, others, allowed.values(context))
+        foreign = self._row(subject, table, others, allowed.values(context))
+        if table.spec.check is None:
+            return _Picked(own, foreign, None)
+        shared = self._truth.only_read(subject.name, key)
+        return _Picked(own, foreign, self._row(subject, table, fill("({})", shared.sql), shared.values(context)))
 
     def _row(self, subject: Subject, table: Table, source: Sql, values: Sequence[str | None]) -> _Row | None:
         names = [*subject.key, *_writable(table)]

@@ -17,6 +17,7 @@ from rlsgen.catalog.read import read_catalog
 from rlsgen.errors import ServerError
 from rlsgen.proof.lint import lint
 from rlsgen.provision.apply import make_plan
+from rlsgen.provision.keys import create_key
 from rlsgen.provision.plan import Step
 from tests.proof.lint.harness import SHOP, Broken, close_database, of_rule, seen, spec_with
 from tests.shapes.harness import TEXT
@@ -33,6 +34,8 @@ def shapes(database_factory: Databases, provisioned_template: str) -> Broken:
     """The schema with every shape, provisioned."""
     database = database_factory(template=provisioned_template)
     close_database(database)
+    with open_connection(database.dsn()) as owner:
+        create_key(owner)
     broken = Broken(database, SHAPES)
     broken.adopt({"lint": ACCEPTED})
     return broken

@@ -32,8 +32,10 @@ class Mutant:
     verify: tuple[str, ...] = ()
     attacks: tuple[str, ...] = ()
     writes: bool = False
+    tenants: int = 2  # that verify compares, besides those who have no rows
+    first: bool = True  # of those that are made of tables of one database
 
-    def of(self, place: Place, table: str) -> Mutant:
+    def of(self, place: Place, table: str, *, first: bool) -> Mutant:
         """The same of one table."""
         ref = parse_relation(table)
         name = str(Name(ref.schema or "public", ref.name))
@@ -46,6 +48,7 @@ class Mutant:
             id=f"{self.id}: {name}",
             what=put(self.what).replace(table, f"`{table}`"),
             base=place,
+            first=first,
             sql=put(self.sql),
             lint=tuple(put(each) for each in self.lint),
             verify=tuple(put(each) for each in self.verify),
@@ -63,7 +66,8 @@ def mutants() -> Iterator[Mutant]:
         made = Mutant(name, **entry)
         if not over:
             yield made
-        yield from (made.of(place, table) for place, tables in over.items() for table in tables)
+        for place, tables in over.items():
+            yield from (made.of(place, table, first=table == tables[0]) for table in tables)
 
 
 MUTANTS = tuple(mutants())

@@ -14,6 +14,7 @@ import yaml
 
 from rlsgen.catalog.connect import open_connection
 from rlsgen.errors import RlsgenError
+from rlsgen.proof.attacks.catalogue import Attack
 from rlsgen.proof.verify import Options
 from rlsgen.provision.keys import create_key
 from rlsgen.runtime.token import SigningKey
@@ -130,14 +131,14 @@ def _replace(broken: Broken, old: str, new: str) -> None:
 
 
 def _verified(stage: Stage, mutant: Mutant) -> list[str]:
-    tried = [each for each in CATALOGUE if any(fnmatch.fnmatch(each.id, pattern) for pattern in mutant.attacks)]
     try:
-        result = stage.verify(Options(writes=mutant.writes), tried)
+        result = stage.verify(Options(tenants=mutant.tenants, writes=mutant.writes), tried(mutant.attacks))
     except RlsgenError as error:
         return [f"refuses {str(error).splitlines()[0]}"]
     return [*sorted(leaking(result)), *(f"failed {table}" for table in sorted(failing(result)))]
 
 
-def patterns(mutants: Iterable[Mutant]) -> set[str]:
-    """The attacks that mutants are tried with."""
-    return {pattern for mutant in mutants for pattern in mutant.attacks}
+def tried(patterns: Iterable[str]) -> list[Attack]:
+    """The attacks of the catalogue that these patterns name."""
+    wanted = list(patterns)
+    return [each for each in CATALOGUE if any(fnmatch.fnmatch(each.id, pattern) for pattern in wanted)]
