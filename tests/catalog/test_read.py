@@ -101,7 +101,7 @@ def test_the_number_of_queries_is_constant(database: Database, tmp_path: Path) -
             ).encode()
         )
     assert _sent(database, tmp_path / "many") == few
-    assert few[0] <= 30
+    assert few[0] <= 31
     if psycopg.Pipeline.is_supported():
         assert few[1] <= 4
 

@@ -100,7 +100,7 @@ def judge(databases: Databases, bases: Mapping[Place, Base], mutant: Mutant) -> 
                 broken.run(mutant.undo, administrator=True)
 
     def put(text: str) -> str:
-        named = text.replace(broken.database.name, "<db>")
+        named = text.replace(broken.database.name, "<db>").replace(bases[mutant.base].key.kid, "<kid>")
         return named.replace(partition, "<partition>") if partition else named
 
     return Caught(tuple(map(put, lint)), tuple(map(put, verify)))
@@ -134,7 +134,7 @@ def _verified(stage: Stage, mutant: Mutant) -> list[str]:
     try:
         result = stage.verify(Options(tenants=mutant.tenants, writes=mutant.writes), tried(mutant.attacks))
     except RlsgenError as error:
-        return [f"refuses {str(error).splitlines()[0]}"]
+        return [f"refuses {str(error).splitlines()[0].partition(': connection')[0]}"]  # without the server's address
     return [*sorted(leaking(result)), *(f"failed {table}" for table in sorted(failing(result)))]
 
 
