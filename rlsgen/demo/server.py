@@ -34,10 +34,6 @@ from rlsgen.errors import ServerError
 DISPOSABLE: Mapping[str, str] = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """Settings for data that nobody will miss after a crash of the machine."""
 
-MEMORY = Path("/dev/shm")  # noqa: S108 -- the file system in memory that Linux has; containers keep theirs small
-MEMORY_BYTES = 4 << 30
-"""What must be free there. A run of these tests takes half a gigabyte; whoever fills it takes it from everybody."""
-
 SOCKET_PATH_BYTES = 103  # sun_path of macOS, the smallest, without its NUL: unix(4)
 PORT_ATTEMPTS = 5
 
@@ -179,12 +175,10 @@ def discard(directory: Path) -> bool:
 def temporary_server(binaries: Path | None = None, settings: Mapping[str, str] = DISPOSABLE) -> Iterator[Server]:
     """A server in a new temporary directory, removed with all its data at the end.
 
-    It lies in memory where there is plenty: a clone of a database, hundreds of files, takes a tenth of the time.
-
     Raises:
         ServerError: as `start` does.
     """
-    directory = Path(tempfile.mkdtemp(prefix="rlsgen-", dir=_in_memory() if settings == DISPOSABLE else None))
+    directory = Path(tempfile.mkdtemp(prefix="rlsgen-"))
     try:
         yield start(directory, binaries=binaries, settings=settings)
     finally:
@@ -192,15 +186,6 @@ def temporary_server(binaries: Path | None = None, settings: Mapping[str, str] =
             discard(directory)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
-
-
-def _in_memory() -> Path | None:
-    """Where to put what is thrown away; None: where temporary files are, as when somebody has said where that is."""
-    try:
-        usable = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES
-    except FileNotFoundError:
-        return None
-    return MEMORY if usable and "TMPDIR" not in os.environ else None
 
 
 def _delete(directory: Path) -> None:

@@ -16,15 +16,7 @@ import psycopg
 import pytest
 
 from rlsgen.demo import server as module
-from rlsgen.demo.server import (
-    Server,
-    _in_memory,
-    default_directory,
-    embedded_binaries,
-    find,
-    start,
-    temporary_server,
-)
+from rlsgen.demo.server import Server, default_directory, embedded_binaries, find, start, temporary_server
 from rlsgen.errors import ServerError
 from tests.support.postgres import Server as SharedServer
 
@@ -121,26 +113,12 @@ def test_remove_takes_what_start_made_and_no_more(place: Path, binaries: Path) -
     assert not place.exists()
 
 
-def test_a_temporary_server_leaves_nothing(binaries: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TMPDIR", raising=False)
-    monkeypatch.setattr("rlsgen.demo.server.MEMORY", place.parent)
-    monkeypatch.setattr("rlsgen.demo.server.MEMORY_BYTES", 1)
+def test_a_temporary_server_leaves_nothing(binaries: Path) -> None:
     with temporary_server(binaries) as server:
         directory = server.directory
-        assert directory.parent == place.parent
         assert ask(server.dsn()) == "postgres@postgres"
     assert not directory.exists()
     assert not server.running
-
-
-@pytest.mark.parametrize("why", ["no such file system", "it is small", "somebody said where"])
-def test_not_in_memory(why: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TMPDIR", raising=False)
-    monkeypatch.setattr("rlsgen.demo.server.MEMORY", place if why == "no such file system" else place.parent)
-    monkeypatch.setattr("rlsgen.demo.server.MEMORY_BYTES", 1 << 62 if why == "it is small" else 1)
-    if why == "somebody said where":
-        monkeypatch.setenv("TMPDIR", str(place.parent))
-    assert _in_memory() is None
 
 
 def test_a_temporary_server_leaves_nothing_after_an_error(binaries: Path) -> None:
