@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.cli.runner import ROOT, Rlsgen
+from tests.cli.runner import ROOT, Here, Rlsgen
 
 EXAMPLE = ROOT / "docs" / "examples" / "ci"
 
@@ -68,3 +70,18 @@ def project(tmp_path: Path) -> Project:
 def rlsgen(project: Project) -> Rlsgen:
     """`rlsgen("ci", …)` in the project, outside of any CI."""
     return Rlsgen(project.folder).having(GITHUB_STEP_SUMMARY="", PYTHONDONTWRITEBYTECODE="1")
+
+
+@pytest.fixture
+def here(rlsgen: Rlsgen, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Here:
+    """The same without a process of its own."""
+    return Here(rlsgen, monkeypatch, capfd)
+
+
+@pytest.fixture
+def own_tmp(rlsgen: Rlsgen) -> Iterator[tuple[Rlsgen, Path]]:
+    """The command with a folder for temporary files of its own, in which nothing may stay; short enough for sockets."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o711)
+        yield rlsgen.having(TMPDIR=str(place)), place

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,39 +16,23 @@ from rlsgen.proof.finding import Severity
 from rlsgen.provision.apply import make_plan
 from rlsgen.spec.load import load_spec
 from tests.ci.conftest import Project
-from tests.cli.runner import Rlsgen, wait_until
+from tests.cli.runner import Here, Rlsgen, wait_until
 from tests.support.postgres import Database, Databases, Roles, Server
 
 ALEMBIC = ("--alembic", "alembic.ini", "--seed", "tests/seed.sql")
 
 
-@pytest.fixture
-def servers(rlsgen: Rlsgen) -> Iterator[tuple[Rlsgen, Path]]:
-    """The command with a folder for temporary files of its own, in which nothing may stay; short enough for sockets."""
-    with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        place.chmod(0o711)
-        yield rlsgen.having(TMPDIR=str(place)), place
-
-
-@pytest.mark.parametrize("how", ["a migration that fails", "SIGTERM"])
-def test_no_server_stays(servers: tuple[Rlsgen, Path], project: Project, how: str) -> None:
-    rlsgen, place = servers
-    if how == "a migration that fails":
-        project.revision("0003", "0002", "op.execute('SELECT 1/0')")
-        done = rlsgen("ci", *ALEMBIC)
-        assert done.returncode == 1
-        assert "migrations/versions/0003_more.py:7:1: error: migrations: the revision 0003 (more.) fails" in done.stdout
-    else:
-        project.revision("0003", "0002", "op.execute('SELECT pg_sleep(60)')")
-        process = rlsgen.start("ci", *ALEMBIC)
-        wait_until(lambda: list(place.glob("*/data/server.log")))
-        wait_until(lambda: _sleeps(place))
-        started = time.monotonic()
-        process.send_signal(signal.Signals[how])
-        process.communicate(timeout=30)
-        assert process.returncode == 130
-        assert time.monotonic() - started < 20
+def test_sigterm_leaves_no_server(own_tmp: tuple[Rlsgen, Path], project: Project) -> None:
+    rlsgen, place = own_tmp
+    project.revision("0003", "0002", "op.execute('SELECT pg_sleep(60)')")
+    process = rlsgen.start("ci", *ALEMBIC)
+    wait_until(lambda: list(place.glob("*/data/server.log")))
+    wait_until(lambda: _sleeps(place))
+    started = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert time.monotonic() - started < 20
     assert list(place.iterdir()) == []
 
 
@@ -125,6 +108,12 @@ def test_a_table_that_no_migration_makes(ci: Callable[..., Result], project: Pro
     found = next(each for each in result.findings if each.rule == "ci-spec")
     assert (found.message, str(found.position)) == ("table refunds does not exist in public", "policies.yaml:12:3")
     assert "after all migrations (revision 0002)" in found.remedy
+
+
+def test_a_column_that_no_migration_makes(ci: Callable[..., Result], project: Project) -> None:
+    project.change("policies.yaml", "through: order_id", "through: order")
+    found = ci(base="").findings
+    assert [str(each.position) for each in found] == ["policies.yaml:12:26"]
 
 
 def test_migrations_that_carry_policies(
@@ -230,21 +219,21 @@ def test_a_conversation_role_that_is_there_needs_its_login(ci: Callable[..., Res
     assert "nl_conversation is on this server already" in result.findings[0].message
 
 
-def test_setup_is_the_administrators(project: Project, rlsgen: Rlsgen) -> None:
+def test_setup_is_the_administrators(project: Project, here: Here) -> None:
     """On a server of its own: roles with the names and rights that the project wants, and extensions."""
     project.write("setup.sql", "CREATE ROLE reporting; CREATE ROLE shop_app LOGIN BYPASSRLS CREATEROLE;")
     project.write("m/1.sql", "CREATE TABLE t (organisation_id integer); GRANT SELECT ON t TO reporting;")
     project.write("m/2.sql", "DO $$BEGIN ASSERT (SELECT rolcreaterole FROM pg_roles WHERE rolname = 'shop_app'); END$$")
     project.write("s.yaml", (project.folder / "policies.yaml").read_text().partition("tables:")[0] + "tables: {t: {}}")
-    done = rlsgen("ci", "--sql", "m", "--spec", "s.yaml", "--setup", "setup.sql", "--allow", "PUBLIC_REVOKE")
+    done = here("ci", "--sql", "m", "--spec", "s.yaml", "--setup", "setup.sql", "--allow", "PUBLIC_REVOKE")
     assert "ok       The migrations run: 2 migrations, up to m/2.sql" in done.stdout, done.stdout
     # The role reporting loses what it had, since nobody declared it: that is what the plan would say in production.
     assert done.returncode == 4
     assert "ACCESS_LOSS" in done.stdout
 
 
-def test_usage(rlsgen: Rlsgen, project: Project) -> None:
+def test_usage(here: Here, project: Project) -> None:
     (project.folder / "alembic.ini").unlink()
-    done = rlsgen("ci")
+    done = here("ci")
     message = "where are the migrations? --alembic alembic.ini, or --sql migrations/"
     assert (done.returncode, done.stderr.splitlines()[0]) == (2, f"rlsgen: Invalid value: {message}")

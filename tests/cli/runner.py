@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = ROOT / "policies.yaml"
@@ -65,6 +68,28 @@ class Rlsgen:
             shown += chunk
         os.close(controller)
         return process.wait(60), shown.decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """The same program in this process, which saves its start: where that it is one of its own is not the point."""
+
+    rlsgen: Rlsgen
+    patch: pytest.MonkeyPatch
+    captured: pytest.CaptureFixture[str]  # capfd
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run it to its end."""
+        from rlsgen.cli.app import run
+
+        with self.patch.context() as patch:
+            patch.chdir(self.rlsgen.directory)
+            patch.setattr(sys, "argv", ["rlsgen", *arguments])
+            patch.setattr(os, "environ", self.rlsgen.environment)
+            patch.setattr(signal, "signal", lambda number, handler: None)  # the handlers are pytest's
+            self.captured.readouterr()
+            code = run()
+        return subprocess.CompletedProcess(arguments, code, *self.captured.readouterr())
 
 
 def _read(controller: int) -> bytes:

@@ -40,8 +40,8 @@ def test_other_tables_do_not_matter(isolated_database):
 """
 
 
-def test_assert_isolated_fails(run: Run) -> None:
-    result = run(BROKEN)
+def test_assert_isolated_fails(run_on_clones: Run) -> None:
+    result = run_on_clones(BROKEN)
     result.assert_outcomes(passed=1, failed=5)
     text = result.stdout.str()
     for line in (
@@ -99,8 +99,8 @@ def test_interrupted():
 """
 
 
-def test_assert_refused(run: Run) -> None:
-    result = run(REFUSED)
+def test_assert_refused(run_on_clones: Run) -> None:
+    result = run_on_clones(REFUSED)
     result.assert_outcomes(passed=2, failed=5)
     text = result.stdout.str()
     for line in (

@@ -28,6 +28,10 @@ def dsn(isolated_database):
         owner.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO plugin_app")
     return isolated_database.dsn("plugin_app")
 
+def in_a_server_cursor(connection):
+    with connection.cursor(name="x") as cursor:
+        cursor.execute("SELECT * FROM orders")
+
 STATEMENTS = {
     "plain": lambda c: c.execute("SELECT * FROM orders"),
     "bytes": lambda c: c.execute(b"SELECT * FROM public.orders"),
@@ -36,7 +40,7 @@ STATEMENTS = {
     "named parameters": lambda c: c.execute("SELECT * FROM orders WHERE id = %(id)s", {"id": 1}),
     "raw cursor": lambda c: psycopg.RawCursor(c).execute("SELECT * FROM orders WHERE id = $1", [1]),
     "client cursor": lambda c: psycopg.ClientCursor(c).execute("SELECT * FROM orders WHERE id = %s", [1]),
-    "server cursor": lambda c: c.cursor(name="x").execute("SELECT * FROM orders"),
+    "server cursor": in_a_server_cursor,
     "many": lambda c: c.cursor().executemany("UPDATE orders SET total = %s", ([i] for i in range(2))),
     "copy": lambda c: c.cursor().copy("COPY orders TO STDOUT").__enter__(),
     "stream": lambda c: list(c.cursor().stream("SELECT * FROM orders")),
@@ -147,8 +151,8 @@ def test_a_marker(isolated_database):
 """
 
 
-def test_what_the_guard_fails(run: Run) -> None:
-    result = run(FAILING, "rlsgen_guard = true")
+def test_what_the_guard_fails(run_on_clones: Run) -> None:
+    result = run_on_clones(FAILING, "rlsgen_guard = true")
     outcomes = result.parseoutcomes()
     assert outcomes == {"failed": 25}, result.stdout.str()[-4000:]
     text = result.stdout.str()
@@ -164,8 +168,8 @@ def test_what_the_guard_fails(run: Run) -> None:
         assert line in text, line
 
 
-def test_what_the_guard_lets_pass(run: Run) -> None:
-    run(PASSING, "rlsgen_guard = true").assert_outcomes(passed=6)
+def test_what_the_guard_lets_pass(run_on_clones: Run) -> None:
+    run_on_clones(PASSING, "rlsgen_guard = true").assert_outcomes(passed=6)
 
 
 OTHER_DRIVER = """
@@ -192,14 +196,14 @@ def test_sealed(isolated_database):
 """
 
 
-def test_sqlalchemy_on_another_driver(run: Run) -> None:
+def test_sqlalchemy_on_another_driver(run_on_clones: Run) -> None:
     pytest.importorskip("asyncpg")  # of the extra dev
-    result = run(OTHER_DRIVER, "rlsgen_guard = true")
+    result = run_on_clones(OTHER_DRIVER, "rlsgen_guard = true")
     result.assert_outcomes(passed=1, failed=1)
     assert "without a context: public.orders" in result.stdout.str()
 
 
-def test_one_test_asks_for_it_and_roles_may_be_exempt(run: Run) -> None:
+def test_one_test_asks_for_it_and_roles_may_be_exempt(run_on_clones: Run) -> None:
     source = """
 import pytest
 
@@ -216,8 +220,8 @@ def test_owner(isolated_database, rlsgen_guard):
 @pytest.mark.rlsgen_unscoped()
 def test_no_reason(rlsgen_guard): pass
 """
-    run(source).assert_outcomes(passed=1, failed=1, errors=1)
-    result = run(source, "rlsgen_unscoped_roles = plugin_owner")
+    run_on_clones(source).assert_outcomes(passed=1, failed=1, errors=1)
+    result = run_on_clones(source, "rlsgen_unscoped_roles = plugin_owner")
     result.assert_outcomes(passed=2, errors=1)
     assert "the marker rlsgen_unscoped needs a reason" in result.stdout.str()
 
