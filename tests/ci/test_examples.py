@@ -126,7 +126,15 @@ def test_the_workflow_installs_what_there_is() -> None:
     words = shlex.split(STEPS["Install"]["run"], comments=True)
     assert words[:3] == ["pip", "install", f"{project['name']}[demo]"]
     assert "demo" in project["optional-dependencies"]
-    assert "pull_request_target" not in WORKFLOW[True]  # YAML 1.1 reads `on` as a truth value
+
+
+def test_when_the_workflow_runs() -> None:
+    started = WORKFLOW[True]  # YAML 1.1 reads `on` as a truth value
+    assert "pull_request_target" not in started
+    # A label that accepts wider access must start it again: a run that is repeated sees the labels of its first time.
+    assert {"opened", "synchronize", "reopened", "labeled", "unlabeled"} == set(started["pull_request"]["types"])
+    for name in ("Code scanning", "Comment"):  # a fork's token may not write, and that must not fail its run
+        assert "github.event.pull_request.head.repo.full_name == github.repository" in STEPS[name]["if"]
 
 
 def test_the_hook_of_a_commit(rlsgen: Rlsgen, here: Here, project: Project) -> None:

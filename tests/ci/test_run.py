@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -182,6 +183,11 @@ def test_a_spec_that_is_new(ci: Callable[..., Result], project: Project) -> None
     result = ci(base="main:other.yaml", access_only=True)
     assert result.verdict == "findings"
     assert "there is no spec at main:other.yaml yet" in result.steps["access"].detail
+    shutil.rmtree(project.folder / ".git")
+    project.git("init", "--quiet")
+    first = ci(base="HEAD:policies.yaml", access_only=True, allow_widened=True)  # the hook, before the first commit
+    assert first.verdict == "fine"
+    assert "there is no spec at HEAD:policies.yaml yet" in first.steps["access"].detail
     project.write("same.yaml", (project.folder / "policies.yaml").read_text())
     assert ci(base="same.yaml", access_only=True).verdict == "fine"
 
