@@ -112,6 +112,7 @@ class StatementError(RlsgenError):
 
     def __init__(self, message: str, *, text: str = "", offset: int | None = None, hint: str = "") -> None:
         super().__init__(message, hint=hint)
+        self.text = text  # the caller's
         self.offset = offset
         before = text[:offset] if offset is not None else ""
         self.line = before.count("\n") + 1 if offset is not None else None

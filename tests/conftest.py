@@ -77,7 +77,7 @@ def _running(config: pytest.Config) -> Iterator[tuple[str, Path | None]]:
         with _container() as dsn:
             yield dsn, None
         return
-    with temporary_server(binaries) as own:
+    with temporary_server(binaries, small=True) as own:
         yield own.dsn(), own.binaries
 
 

@@ -16,7 +16,7 @@ def load_base(base: str) -> Spec | None:
     """The spec that `base` names: a file, or REVISION:PATH as git has it, PATH from the repository's root.
 
     Returns:
-        The spec; None if the revision is there and has no such file, so that the spec is new.
+        The spec; None if the revision is there and has no such file, or is the HEAD of a repository without commits.
 
     Raises:
         RlsgenError: there is neither such a file nor such a revision.
@@ -29,6 +29,8 @@ def load_base(base: str) -> Spec | None:
     if not colon or not revision or not name:
         raise RlsgenError(f"--base {base}: there is no such file", hint=_HINT)
     if _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").returncode:
+        if revision == "HEAD" and _git("rev-parse", "--git-dir").returncode == 0:
+            return None  # before the first commit
         raise RlsgenError(f"--base {base}: git has no revision {revision} here", hint=_HINT)
     if _git("cat-file", "-e", "--end-of-options", base).returncode:
         return None

@@ -73,7 +73,7 @@ def throw_away(
         MigrationError: a file of `setup` failed.
     """
     owner = spec.unrestricted[0] if spec.unrestricted else _OWNER
-    with temporary_server(binaries) as server:
+    with temporary_server(binaries, small=True) as server:
         with psycopg.connect(server.dsn(), autocommit=True) as administrator:
             administrator.execute(fill("CREATE DATABASE {}", identifier(database)).encode())
         for file in setup:

@@ -10,6 +10,7 @@ import psycopg
 
 from rlsgen.errors import ContextRefused, QueryFailed, RlsgenError, SpecError, StatementRefused
 from rlsgen.testing.database import IsolatedDatabase
+from rlsgen.testing.mistakes import mistake
 
 if TYPE_CHECKING:
     from rlsgen.proof.verify import VerifyResult
@@ -88,7 +89,8 @@ class assert_refused:  # noqa: N801 - it is read as an assertion
 
     Taken as refusals: StatementRefused, ContextRefused, and Postgres' insufficient_privilege, from psycopg, from a
     conversation or wrapped by SQLAlchemy. What returns, changes nothing or finds no rows was not refused; a mistake in
-    the SQL, a missing table or a timeout neither: those fail the test. Around `await` it is a plain `with`.
+    the SQL, a missing table or a timeout neither: those fail the test, also where the guard has refused them, which
+    does not say what exists. Around `await` it is a plain `with`.
 
     Args:
         reason: what StatementRefused must give as its `reason`: relation, function, statement...
@@ -116,6 +118,8 @@ class assert_refused:  # noqa: N801 - it is read as an assertion
         if refusal is None:
             raise AssertionError(f"not refused, but failed: {type(error).__name__}: {error}") from error
         reason = getattr(refusal, "reason", "")
+        if isinstance(refusal, StatementRefused) and (wrong := mistake(refusal, self._reason)):
+            raise AssertionError(f"not refused, but mistaken, since nobody could run it: {wrong}") from error
         if self._reason and reason != self._reason:
             message = (
                 f"refused, but for another reason: {reason or type(refusal).__name__}, not {self._reason}: {refusal}"

@@ -20,6 +20,7 @@ from rlsgen.provision.plan import Hazard
 from rlsgen.runtime.pool import ConversationPool
 from rlsgen.runtime.token import SigningKey, mint
 from rlsgen.spec.model import Spec
+from rlsgen.testing.mistakes import open_for_tests
 from rlsgen.testing.server import Connection, TestServer, owner_of
 
 _numbers = itertools.count(1)
@@ -85,7 +86,9 @@ class IsolatedDatabase:
         copy = replace(self, name=_name("test"))
         self.server.create(copy.name, self.name, self.owner)
         try:
-            yield copy if copy.key else replace(copy, key=_key(copy, self.name))
+            ready = copy if copy.key else replace(copy, key=_key(copy, self.name))
+            with open_for_tests(ready):
+                yield ready
         finally:
             self.server.drop(copy.name)
 

@@ -57,7 +57,7 @@ class TestServer:
         text = "CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY file_copy"
         with self.administer() as connection, driver_errors(f"make a database from {template}"):
             connection.execute(fill(text, identifier(name), identifier(owner), identifier(template)).encode())
-            _copy_rights(connection, template, name)
+            copy_rights(connection, template, name)
 
     def drop(self, name: str) -> None:
         """Drop a database, whoever is still connected to it."""
@@ -65,7 +65,7 @@ class TestServer:
             connection.execute(fill("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(name)).encode())
 
 
-def _copy_rights(connection: Connection, template: str, name: str) -> None:
+def copy_rights(connection: Connection, template: str, name: str) -> None:
     """Privileges of the database itself, which CREATE DATABASE does not copy: no TEMPORARY for PUBLIC."""
     rights = connection.execute(
         "SELECT coalesce(r.rolname, ''), a.privilege_type FROM pg_catalog.pg_database AS d,"
@@ -93,7 +93,7 @@ def running(dsn: str, binaries: Path | None, spec: Spec) -> Iterator[TestServer]
         _create_roles(server, spec)
         yield server
         return
-    with temporary_server(binaries) as own:
+    with temporary_server(binaries, small=True) as own:
         server = TestServer(own.dsn())
         _create_roles(server, spec)
         yield server

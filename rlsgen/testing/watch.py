@@ -17,29 +17,49 @@ from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
 from rlsgen.identifiers import Sql, fill, join, literal
 from rlsgen.spec.model import Spec
 from rlsgen.testing.touched import touched
 
+# `reader` is whose rights and policies count on a relation: under a view without security_invoker its owner's, under
+# what holds rows of its own (a materialized view, a partition without row security) nobody's. What the role has no
+# right to, the server refuses.
 _ASK: LiteralString = """
-WITH RECURSIVE touched (oid) AS (
-  SELECT pg_catalog.to_regclass(n)::pg_catalog.oid FROM pg_catalog.unnest(ARRAY[{names}]::pg_catalog.text[]) AS n
+WITH RECURSIVE me (oid) AS (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user),
+conversation (oid) AS (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname = {conversation}),
+touched (oid, reader) AS (
+  SELECT pg_catalog.to_regclass(n)::pg_catalog.oid, me.oid
+  FROM pg_catalog.unnest(ARRAY[{names}]::pg_catalog.text[]) AS n, me
+  WHERE pg_catalog.has_any_column_privilege(pg_catalog.to_regclass(n)::pg_catalog.oid, 'SELECT, INSERT, UPDATE')
+    OR pg_catalog.has_table_privilege(pg_catalog.to_regclass(n)::pg_catalog.oid, 'DELETE, TRUNCATE')
   UNION
-  SELECT up.oid FROM touched AS t, LATERAL (
-    SELECT d.refobjid FROM pg_catalog.pg_rewrite AS r JOIN pg_catalog.pg_depend AS d
+  SELECT up.oid, up.reader
+  FROM touched AS t JOIN pg_catalog.pg_class AS c ON c.oid = t.oid, LATERAL (
+    SELECT d.refobjid,
+      CASE WHEN c.relkind = 'm' THEN 0::pg_catalog.oid
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS o
+          WHERE o.option_name = 'security_invoker' AND o.option_value::pg_catalog.bool) THEN t.reader
+        ELSE c.relowner END
+      FROM pg_catalog.pg_rewrite AS r JOIN pg_catalog.pg_depend AS d
       ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
       AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-      WHERE r.ev_class = t.oid AND r.rulename = '_RETURN'
-    UNION ALL SELECT i.inhparent FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = t.oid) AS up (oid)
+      WHERE r.ev_class = t.oid AND r.rulename = '_RETURN' AND d.refobjid <> t.oid
+    UNION ALL
+    SELECT i.inhparent, CASE WHEN c.relrowsecurity THEN t.reader ELSE 0::pg_catalog.oid END
+      FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = t.oid) AS up (oid, reader)
 )
-SELECT s.nspname, c.relname, pg_catalog.row_security_active(c.oid),
-  EXISTS (SELECT FROM pg_catalog.pg_roles AS r
-    WHERE r.rolname = {conversation} AND pg_catalog.pg_has_role(r.oid, 'USAGE')),
+SELECT s.nspname, c.relname,
+  CASE t.reader WHEN me.oid THEN pg_catalog.row_security_active(c.oid) WHEN 0 THEN false
+    ELSE c.relrowsecurity AND (c.relforcerowsecurity OR NOT pg_catalog.pg_has_role(t.reader, c.relowner, 'USAGE'))
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.oid = t.reader AND (r.rolsuper OR r.rolbypassrls))
+    END,
+  EXISTS (SELECT FROM conversation AS v WHERE pg_catalog.pg_has_role(t.reader, v.oid, 'USAGE'))
+    OR (c.relforcerowsecurity AND session_user = {conversation}),
   {context}, current_user::pg_catalog.text, session_user::pg_catalog.text
-FROM touched AS t JOIN pg_catalog.pg_class AS c ON c.oid = t.oid
+FROM me, touched AS t JOIN pg_catalog.pg_class AS c ON c.oid = t.oid
 JOIN pg_catalog.pg_namespace AS s ON s.oid = c.relnamespace ORDER BY 1, 2"""
 _LOOKED_AT = ("psycopg", "psycopg_async", "rlsgen")  # by psycopg's cursors; rlsgen's engines seal by themselves
 _SHOWN = 600  # characters of a statement
@@ -164,11 +184,15 @@ def _text(cursor: Any, query: Any, parameters: Any) -> str:
     return query.decode(errors="replace") if isinstance(query, bytes) else str(query)
 
 
+def _ready(connection: Any) -> bool:
+    """Whether a statement would run; in a pipeline others may be on their way, and ours waits for them."""
+    if connection.pgconn.pipeline_status != PipelineStatus.OFF:
+        return bool(connection.pgconn.pipeline_status == PipelineStatus.ON)
+    return connection.info.transaction_status in (TransactionStatus.IDLE, TransactionStatus.INTRANS)
+
+
 def _question(watch: _Watch, cursor: Any, query: Any, parameters: Any) -> tuple[str, Sql | None]:
-    if cursor.closed or cursor.connection.info.transaction_status not in (
-        TransactionStatus.IDLE,
-        TransactionStatus.INTRANS,
-    ):
+    if cursor.closed or not _ready(cursor.connection):
         return "", None  # the statement fails by itself
     text = _text(cursor, query, parameters)
     return text, watch.question(text)

@@ -202,7 +202,7 @@ def standby(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
 
     if request.config.getoption("--postgres"):
         pytest.skip("needs binaries, and --postgres names a server")
-    with temporary_server(request.config.getoption("--postgres-bin") or embedded_binaries()) as made:
+    with temporary_server(request.config.getoption("--postgres-bin") or embedded_binaries(), small=True) as made:
         made.stop()
         signal = made.data / "standby.signal"
         signal.touch()

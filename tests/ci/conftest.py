@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,3 +70,12 @@ def project(tmp_path: Path) -> Project:
 def rlsgen(project: Project) -> Rlsgen:
     """`rlsgen("ci", …)` in the project, outside of any CI."""
     return Rlsgen(project.folder).having(GITHUB_STEP_SUMMARY="", PYTHONDONTWRITEBYTECODE="1")
+
+
+@pytest.fixture
+def own_tmp(rlsgen: Rlsgen) -> Iterator[tuple[Rlsgen, Path]]:
+    """The command with a folder for temporary files of its own, in which nothing may stay; short enough for sockets."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o711)
+        yield rlsgen.having(TMPDIR=str(place)), place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rlsgen.ci.access import compare
 from rlsgen.ci.changes import Access, Direction
 from rlsgen.identifiers import Name
 from rlsgen.spec.load import parse_spec
+from rlsgen.spec.model import AllowedFunction, ContextField, Spec, TableSpec, Through, ViewSpec
 from tests.cli.runner import SPEC
 
 CASES = yaml.safe_load((Path(__file__).parent / "changes.yaml").read_text())
@@ -119,3 +121,21 @@ def test_names_lead_where_the_database_has_them() -> None:
     specs = parse_spec(before, "before.yaml"), parse_spec(after, "after.yaml")
     assert told(compare(*specs, {Name("billing", "orders"): []})) == []
     assert compare(*specs, {Name("public", "orders"): [], Name("billing", "orders"): []}).opens
+
+
+JUDGED = {
+    Spec: "context conversation unrestricted schemas force seal tables views functions",
+    TableSpec: "ref access filter check through allow hide private existing",
+    ViewSpec: "ref access hide",
+    ContextField: "name base array required minimum maximum pattern max_length max_items",
+    Through: "columns parent parent_columns",
+    AllowedFunction: "schema name",
+}
+NO_ACCESS = "file position positions column_positions undeclared limits lint prompt why snake loggable operator"
+
+
+@pytest.mark.parametrize("part", JUDGED, ids=lambda part: part.__name__)
+def test_every_part_of_a_spec_is_judged(part: type) -> None:
+    """Or gives nobody a row. Whoever adds to the spec decides here what it means."""
+    names = {each.name for each in dataclasses.fields(part)}
+    assert names - set(NO_ACCESS.split()) == set(JUDGED[part].split())

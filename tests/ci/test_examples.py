@@ -19,6 +19,7 @@ import yaml
 
 from tests.ci.conftest import EXAMPLE, Project
 from tests.cli.runner import ROOT, Rlsgen
+from tests.support.postgres import Database
 
 WORKFLOW = yaml.safe_load((EXAMPLE / ".github" / "workflows" / "isolation.yml").read_text())
 STEPS: dict[str, dict[str, Any]] = {
@@ -52,13 +53,12 @@ def step(shell: Rlsgen, name: str, **variables: str) -> subprocess.CompletedProc
     )  # fmt: skip
 
 
-def hook(shell: Rlsgen, name: str) -> subprocess.CompletedProcess[str]:
-    """Run a hook as pre-commit does: the entry and its arguments, without file names."""
+def hook(name: str) -> tuple[str, ...]:
+    """The command of a hook as pre-commit runs it: the entry and its arguments, without file names."""
     arguments = next(each for each in CONFIGURED["hooks"] if each["id"] == name).get("args", [])
-    return subprocess.run(
-        [*shlex.split(HOOKS[name]["entry"]), *arguments],
-        check=False, capture_output=True, text=True, cwd=shell.directory, env=shell.environment,
-    )  # fmt: skip
+    program, *rest = shlex.split(HOOKS[name]["entry"])
+    assert program == "rlsgen"
+    return *rest, *arguments
 
 
 def widen(project: Project) -> None:
@@ -94,13 +94,19 @@ def test_the_workflow_on_a_pull_request(shell: Rlsgen, project: Project, tmp_pat
     assert (tmp_path / "gh.txt").read_text().startswith("pr comment 7 --body-file rlsgen.md")
 
 
-def test_the_workflow_with_the_label(shell: Rlsgen, project: Project, tmp_path: Path) -> None:
-    """And on a push, whose base is a commit."""
+def test_the_workflow_with_the_label(
+    shell: Rlsgen, rlsgen: Rlsgen, project: Project, database: Database, tmp_path: Path
+) -> None:
+    """And on a push, whose base is a commit. The step's command, then run here and on the tests' server."""
     before = project.git("rev-parse", "HEAD")
     widen(project)
+    (tmp_path / "bin" / "rlsgen").write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    asked = step(shell, "Isolation", BASE=before, ACCEPTED="--allow-widened")
+    assert asked.returncode == 0, asked.stderr
     summary = tmp_path / "summary.md"
     summary.write_text("from another step\n")
-    done = step(shell, "Isolation", BASE=before, ACCEPTED="--allow-widened")
+    variables = {"GITHUB_STEP_SUMMARY": str(summary), "RLSGEN_CONVERSATION_DSN": database.dsn("nl_conversation")}
+    done = rlsgen.having(**variables)(*asked.stdout.splitlines(), "--dsn", database.dsn())
     assert done.returncode == 0, done.stderr + done.stdout
     assert [line.partition(" ")[0] for line in done.stdout.splitlines()] == ["::notice", "::notice"]
     sarif = json.loads((project.folder / "rlsgen.sarif").read_text())
@@ -118,28 +124,40 @@ def test_the_workflow_installs_what_there_is() -> None:
     words = shlex.split(STEPS["Install"]["run"], comments=True)
     assert words[:3] == ["pip", "install", f"{project['name']}[demo]"]
     assert "demo" in project["optional-dependencies"]
-    assert "pull_request_target" not in WORKFLOW[True]  # YAML 1.1 reads `on` as a truth value
 
 
-def test_the_hook_of_a_commit(shell: Rlsgen, project: Project) -> None:
-    assert hook(shell, "rlsgen-access").returncode == 0
+def test_when_the_workflow_runs() -> None:
+    started = WORKFLOW[True]  # YAML 1.1 reads `on` as a truth value
+    assert "pull_request_target" not in started
+    # A label that accepts wider access must start it again: a run that is repeated sees the labels of its first time.
+    assert {"opened", "synchronize", "reopened", "labeled", "unlabeled"} == set(started["pull_request"]["types"])
+    for name in ("Code scanning", "Comment"):  # a fork's token may not write, and that must not fail its run
+        assert "github.event.pull_request.head.repo.full_name == github.repository" in STEPS[name]["if"]
+
+
+def test_the_hook_of_a_commit(rlsgen: Rlsgen, project: Project) -> None:
+    command = hook("rlsgen-access")
+    assert rlsgen(*command).returncode == 0
     project.change("policies.yaml", "alembic_version: hidden", "alembic_version: {access: shared, why: no secret}")
-    said = hook(shell, "rlsgen-access")  # says what becomes wider, and lets it through: review is for the pull request
+    said = rlsgen(*command)  # says what becomes wider, and lets it through: review is for the pull request
     assert said.returncode == 0
     assert "public.alembic_version" in said.stdout
     project.change("policies.yaml", "through: order_id", "through: order")
-    assert hook(shell, "rlsgen-access").returncode == 0  # no database, so columns are not known
+    assert rlsgen(*command).returncode == 0  # no database, so columns are not known
     project.change("policies.yaml", "orders: {}", "orders: organisation_id =")
-    broken = hook(shell, "rlsgen-access")
+    broken = rlsgen(*command)
     assert broken.returncode == 1
     assert "policies.yaml:11:" in broken.stdout
 
 
-def test_the_hook_of_a_push(shell: Rlsgen, project: Project) -> None:
-    project.change("policies.yaml", "through: order_id", "through: order")
-    done = hook(shell, "rlsgen-ci")
+def test_the_hook_of_a_push(own_tmp: tuple[Rlsgen, Path], project: Project) -> None:
+    """Here on a migration that fails. Nothing of its server stays."""
+    rlsgen, place = own_tmp
+    project.revision("0003", "0002", "op.execute('SELECT 1/0')")
+    done = rlsgen(*hook("rlsgen-ci"))
     assert done.returncode == 1
-    assert "policies.yaml:12:" in done.stdout
+    assert "migrations/versions/0003_more.py:7:1: error: migrations: the revision 0003 (more.) fails" in done.stdout
+    assert list(place.iterdir()) == []
 
 
 def test_hooks_are_as_pre_commit_wants_them() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,33 +23,17 @@ from tests.support.postgres import Database, Databases, Roles, Server
 ALEMBIC = ("--alembic", "alembic.ini", "--seed", "tests/seed.sql")
 
 
-@pytest.fixture
-def servers(rlsgen: Rlsgen) -> Iterator[tuple[Rlsgen, Path]]:
-    """The command with a folder for temporary files of its own, in which nothing may stay; short enough for sockets."""
-    with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        place.chmod(0o711)
-        yield rlsgen.having(TMPDIR=str(place)), place
-
-
-@pytest.mark.parametrize("how", ["a migration that fails", "SIGTERM"])
-def test_no_server_stays(servers: tuple[Rlsgen, Path], project: Project, how: str) -> None:
-    rlsgen, place = servers
-    if how == "a migration that fails":
-        project.revision("0003", "0002", "op.execute('SELECT 1/0')")
-        done = rlsgen("ci", *ALEMBIC)
-        assert done.returncode == 1
-        assert "migrations/versions/0003_more.py:7:1: error: migrations: the revision 0003 (more.) fails" in done.stdout
-    else:
-        project.revision("0003", "0002", "op.execute('SELECT pg_sleep(60)')")
-        process = rlsgen.start("ci", *ALEMBIC)
-        wait_until(lambda: list(place.glob("*/data/server.log")))
-        wait_until(lambda: _sleeps(place))
-        started = time.monotonic()
-        process.send_signal(signal.Signals[how])
-        process.communicate(timeout=30)
-        assert process.returncode == 130
-        assert time.monotonic() - started < 20
+def test_sigterm_leaves_no_server(own_tmp: tuple[Rlsgen, Path], project: Project) -> None:
+    rlsgen, place = own_tmp
+    project.revision("0003", "0002", "op.execute('SELECT pg_sleep(60)')")
+    process = rlsgen.start("ci", *ALEMBIC)
+    wait_until(lambda: list(place.glob("*/data/server.log")))
+    wait_until(lambda: _sleeps(place))
+    started = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert time.monotonic() - started < 20
     assert list(place.iterdir()) == []
 
 
@@ -127,6 +111,12 @@ def test_a_table_that_no_migration_makes(ci: Callable[..., Result], project: Pro
     assert "after all migrations (revision 0002)" in found.remedy
 
 
+def test_a_column_that_no_migration_makes(ci: Callable[..., Result], project: Project) -> None:
+    project.change("policies.yaml", "through: order_id", "through: order")
+    found = ci(base="").findings
+    assert [str(each.position) for each in found] == ["policies.yaml:12:26"]
+
+
 def test_migrations_that_carry_policies(
     ci: Callable[..., Result], project: Project, database_factory: Databases
 ) -> None:
@@ -193,6 +183,11 @@ def test_a_spec_that_is_new(ci: Callable[..., Result], project: Project) -> None
     result = ci(base="main:other.yaml", access_only=True)
     assert result.verdict == "findings"
     assert "there is no spec at main:other.yaml yet" in result.steps["access"].detail
+    shutil.rmtree(project.folder / ".git")
+    project.git("init", "--quiet")
+    first = ci(base="HEAD:policies.yaml", access_only=True, allow_widened=True)  # the hook, before the first commit
+    assert first.verdict == "fine"
+    assert "there is no spec at HEAD:policies.yaml yet" in first.steps["access"].detail
     project.write("same.yaml", (project.folder / "policies.yaml").read_text())
     assert ci(base="same.yaml", access_only=True).verdict == "fine"
 

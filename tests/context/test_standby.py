@@ -19,7 +19,7 @@ from tests.support.postgres import Database, Server, create_database
 @pytest.fixture
 def replicated(server: Server) -> Iterator[Stage]:
     """A stage whose database, but for its owner's connections, is the standby's."""
-    with temporary_server(server.binaries or embedded_binaries()) as primary:
+    with temporary_server(server.binaries or embedded_binaries(), small=True) as primary:
         with psycopg.connect(primary.dsn(), autocommit=True) as administrator:
             create_roles(administrator)
             create_database(administrator, "replicated", "template0", OWNER)

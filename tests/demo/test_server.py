@@ -133,6 +133,19 @@ def test_a_temporary_server_leaves_nothing_after_an_error(binaries: Path) -> Non
     assert not seen[0].directory.exists()
 
 
+def test_where_a_small_server_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In memory where Linux has a lot of it, and where nobody said where temporary files belong."""
+    monkeypatch.delenv("TMPDIR", raising=False)
+    memory = Path("/dev/shm")
+    monkeypatch.setattr(module, "_MEMORY_BYTES", 0)
+    assert module._memory() == (memory if memory.is_dir() else None)
+    monkeypatch.setattr(module, "_MEMORY_BYTES", 1 << 62)
+    assert module._memory() is None
+    monkeypatch.setattr(module, "_MEMORY_BYTES", 0)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert module._memory() is None
+
+
 @pytest.fixture(scope="module")
 def running(binaries: Path) -> Iterator[Server]:
     with temporary_server(binaries) as server:

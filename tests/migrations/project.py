@@ -83,6 +83,11 @@ class Project:
         """The same revisions for another database."""
         return replace(self, database=database)
 
+    def copy(self, directory: Path, database: Database) -> Project:
+        """The same project in a directory of its own."""
+        shutil.copytree(self.directory, directory)
+        return replace(self, directory=directory, database=database)
+
     def write(self, step: Step) -> Path:
         """The step's revision: by autogenerate, or by hand with rlsgen's part filled in."""
         self.at(step)

@@ -40,8 +40,8 @@ def test_other_tables_do_not_matter(isolated_database):
 """
 
 
-def test_assert_isolated_fails(run: Run) -> None:
-    result = run(BROKEN)
+def test_assert_isolated_fails(run_on_clones: Run) -> None:
+    result = run_on_clones(BROKEN)
     result.assert_outcomes(passed=1, failed=5)
     text = result.stdout.str()
     for line in (
@@ -85,6 +85,32 @@ def test_a_mistake(as_context):
     with as_context(ONE) as connection, assert_refused():
         connection.execute("SELECT * FROM no_such_table")
 
+@pytest.mark.parametrize("mistake", [
+    "SELECT * FROM api_kyes", "SELECT * FROM nowhere.api_keys", "SELECT no_such_function()",
+    "SELECT id::inteegr FROM orders", "UPDATE orders SET organization_id = 2",
+    "SELEC * FROM api_keys", "SELECT * FROM orders WHERE", " ",
+])
+def test_a_mistake_that_the_guard_refuses(conversation, mistake):
+    with assert_refused():
+        conversation(ONE).query(mistake)
+
+def test_a_table_that_is_gone(conversation):
+    with assert_refused(reason="relation"):
+        conversation(ONE).query("SELECT * FROM api_kyes")
+
+def test_a_syntax_error_on_purpose(conversation):
+    with assert_refused(reason="syntax"):
+        conversation(ONE).query("SELEC * FROM orders")
+
+def test_names_that_exist(conversation):
+    for statement in (
+        "SELECT pg_read_file('/etc/passwd')", "SELECT rolpassword FROM pg_authid", "SELECT xmin FROM orders",
+        "SELECT 'orders'::regclass", "SELECT * FROM events_1", "SELECT 1; DELETE FROM no_such_table",
+        "SELECT passwd FROM pg_shadow WHERE usename = $1",
+    ):
+        with assert_refused():
+            conversation(ONE).query(statement, ["x"] if "$1" in statement else [])
+
 def test_another_reason(conversation):
     with assert_refused(reason="function"):
         conversation(ONE).query("SELECT * FROM api_keys")
@@ -99,11 +125,13 @@ def test_interrupted():
 """
 
 
-def test_assert_refused(run: Run) -> None:
-    result = run(REFUSED)
-    result.assert_outcomes(passed=2, failed=5)
+def test_assert_refused(run_on_clones: Run) -> None:
+    result = run_on_clones(REFUSED)
+    result.assert_outcomes(passed=4, failed=14)
     text = result.stdout.str()
     for line in (
+        'AssertionError: not refused, but mistaken, since nobody could run it: relation "api_kyes" does not exist',
+        'not refused, but mistaken, since nobody could run it: syntax error at or near "SELEC"',
         "AssertionError: not refused: the block ran to its end",
         "AssertionError: not refused, but failed: UndefinedTable: ",
         "AssertionError: refused, but for another reason: relation, not function: ",

@@ -25,8 +25,20 @@ def dsn(isolated_database):
     with isolated_database.connect() as owner:  # fixtures may: they make every tenant's rows
         owner.execute("SELECT * FROM orders")
         owner.execute("CREATE VIEW all_orders AS SELECT * FROM orders")
+        owner.execute("CREATE VIEW behind WITH (security_invoker) AS SELECT * FROM all_orders")
+        owner.execute("CREATE MATERIALIZED VIEW stored AS SELECT * FROM orders")
         owner.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO plugin_app")
+        owner.execute("GRANT SELECT ON all_orders, behind, stored, events_1 TO plugin_conversation")
     return isolated_database.dsn("plugin_app")
+
+def in_a_server_cursor(connection):
+    with connection.cursor(name="x") as cursor:
+        cursor.execute("SELECT * FROM orders")
+
+def in_a_pipeline(connection):
+    with connection.pipeline():
+        connection.execute("SELECT 1")
+        connection.execute("SELECT * FROM orders")
 
 STATEMENTS = {
     "plain": lambda c: c.execute("SELECT * FROM orders"),
@@ -36,7 +48,8 @@ STATEMENTS = {
     "named parameters": lambda c: c.execute("SELECT * FROM orders WHERE id = %(id)s", {"id": 1}),
     "raw cursor": lambda c: psycopg.RawCursor(c).execute("SELECT * FROM orders WHERE id = $1", [1]),
     "client cursor": lambda c: psycopg.ClientCursor(c).execute("SELECT * FROM orders WHERE id = %s", [1]),
-    "server cursor": lambda c: c.cursor(name="x").execute("SELECT * FROM orders"),
+    "server cursor": in_a_server_cursor,
+    "pipeline": in_a_pipeline,
     "many": lambda c: c.cursor().executemany("UPDATE orders SET total = %s", ([i] for i in range(2))),
     "copy": lambda c: c.cursor().copy("COPY orders TO STDOUT").__enter__(),
     "stream": lambda c: list(c.cursor().stream("SELECT * FROM orders")),
@@ -82,6 +95,18 @@ def test_async(dsn):
             await connection.execute("SELECT * FROM orders")
     asyncio.run(main())
 
+def test_async_pipeline(dsn):
+    async def main():
+        async with await psycopg.AsyncConnection.connect(dsn) as connection, connection.pipeline():
+            await connection.execute("SELECT 1")
+            await connection.cursor().executemany("UPDATE orders SET total = %s", [[1], [2]])
+    asyncio.run(main())
+
+@pytest.mark.parametrize("name", ["all_orders", "behind", "stored", "events_1"])
+def test_a_context_that_does_not_reach_the_table(dsn, as_context, name):
+    with as_context({"organisationId": 1}) as connection:
+        connection.execute(f"SELECT * FROM {name}")
+
 def test_sqlalchemy(isolated_database, dsn):
     engine = sqlalchemy.create_engine(isolated_database.url("plugin_app"), poolclass=sqlalchemy.NullPool)
     with engine.connect() as connection:
@@ -102,7 +127,7 @@ def test_the_conversation_role_without_a_context(isolated_database):
 PASSING = """
 import asyncio
 import psycopg, pytest
-from rlsgen.testing import unscoped
+from rlsgen.testing import assert_refused, unscoped
 
 ONE = {"organisationId": 1}
 
@@ -120,6 +145,18 @@ def test_conversations_of_asyncio(as_context, async_conversation):
             rows = await (await connection.execute("SELECT * FROM orders")).fetchall()
             assert rows == (await talk.query("SELECT * FROM orders")).rows
     asyncio.run(main())
+
+def test_what_the_server_refuses(isolated_database, as_context):
+    with isolated_database.connect() as owner, unscoped("makes what nobody may read"):
+        owner.execute("CREATE VIEW all_orders AS SELECT * FROM orders")
+    for name in ("all_orders", "events_1", "api_keys"):
+        with as_context(ONE) as connection, assert_refused(match=name):
+            connection.execute(f"SELECT * FROM {name}")
+
+def test_pipeline(as_context):
+    with as_context(ONE) as connection, connection.pipeline():
+        cursors = [connection.execute("SELECT * FROM orders") for _ in range(2)]
+        assert [len(each.fetchall()) for each in cursors] == [4, 4]
 
 def test_other_tables(isolated_database):
     with isolated_database.connect("plugin_owner") as owner:
@@ -147,10 +184,10 @@ def test_a_marker(isolated_database):
 """
 
 
-def test_what_the_guard_fails(run: Run) -> None:
-    result = run(FAILING, "rlsgen_guard = true")
+def test_what_the_guard_fails(run_on_clones: Run) -> None:
+    result = run_on_clones(FAILING, "rlsgen_guard = true")
     outcomes = result.parseoutcomes()
-    assert outcomes == {"failed": 25}, result.stdout.str()[-4000:]
+    assert outcomes == {"failed": 31}, result.stdout.str()[-4000:]
     text = result.stdout.str()
     for line in (
         "a statement touches scoped tables without a context: public.orders",
@@ -164,8 +201,8 @@ def test_what_the_guard_fails(run: Run) -> None:
         assert line in text, line
 
 
-def test_what_the_guard_lets_pass(run: Run) -> None:
-    run(PASSING, "rlsgen_guard = true").assert_outcomes(passed=6)
+def test_what_the_guard_lets_pass(run_on_clones: Run) -> None:
+    run_on_clones(PASSING, "rlsgen_guard = true").assert_outcomes(passed=8)
 
 
 OTHER_DRIVER = """
@@ -192,14 +229,14 @@ def test_sealed(isolated_database):
 """
 
 
-def test_sqlalchemy_on_another_driver(run: Run) -> None:
+def test_sqlalchemy_on_another_driver(run_on_clones: Run) -> None:
     pytest.importorskip("asyncpg")  # of the extra dev
-    result = run(OTHER_DRIVER, "rlsgen_guard = true")
+    result = run_on_clones(OTHER_DRIVER, "rlsgen_guard = true")
     result.assert_outcomes(passed=1, failed=1)
     assert "without a context: public.orders" in result.stdout.str()
 
 
-def test_one_test_asks_for_it_and_roles_may_be_exempt(run: Run) -> None:
+def test_one_test_asks_for_it_and_roles_may_be_exempt(run_on_clones: Run) -> None:
     source = """
 import pytest
 
@@ -216,8 +253,8 @@ def test_owner(isolated_database, rlsgen_guard):
 @pytest.mark.rlsgen_unscoped()
 def test_no_reason(rlsgen_guard): pass
 """
-    run(source).assert_outcomes(passed=1, failed=1, errors=1)
-    result = run(source, "rlsgen_unscoped_roles = plugin_owner")
+    run_on_clones(source).assert_outcomes(passed=1, failed=1, errors=1)
+    result = run_on_clones(source, "rlsgen_unscoped_roles = plugin_owner")
     result.assert_outcomes(passed=2, errors=1)
     assert "the marker rlsgen_unscoped needs a reason" in result.stdout.str()
 

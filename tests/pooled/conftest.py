@@ -60,7 +60,7 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def pair(server: Server) -> Iterator[Pair]:
-    with temporary_server(server.binaries or embedded_binaries()) as primary:
+    with temporary_server(server.binaries or embedded_binaries(), small=True) as primary:
         with psycopg.connect(primary.dsn(), autocommit=True) as administrator:
             create_roles(administrator)
         place = Place.make(Server(primary.dsn(), server.version, primary.binaries), "organisations")
