@@ -12,6 +12,7 @@ from rlsgen.catalog.model import Catalog, LedgerEntry
 from rlsgen.catalog.read import read_catalog_within
 from rlsgen.errors import HazardRefused, SpecError
 from rlsgen.identifiers import Name, Sql, fill, literal
+from rlsgen.migrations.locks import locking
 from rlsgen.migrations.operations import ApplyOp
 from rlsgen.migrations.rehearsal import Change, Stage, perform, refused, undone
 from rlsgen.migrations.statements import one_by_one
@@ -71,14 +72,15 @@ def isolate(
         perform(place, first)
         if change is not None:
             change(place)
-        last = _provision(place, spec, suspended, allow, included)
-        if before.provision is None or not (first or last):
-            return Isolation(first, last)
+        last, used = _provision(place, spec, suspended, allow, included)
+        if not (first or last):
+            return Isolation((), ())
         after = read_catalog_within(place.raw, spec.conversation)
-        ledger = list(_restored(before, Ledger(after.ledger)))
+        ledger = list(_restored(before, Ledger(after.ledger))) if before.provision is not None else []
     if ledger:
         first = (ApplyOp("the ledger", (), search_path=path, undo=ledger, follows=False), *first)
-    return Isolation(first, last)
+    locks = locking(used | {each.name for each in suspended.relations}, before, after, path)
+    return Isolation((locks[0], *first), (*last, locks[1])) if locks else Isolation(first, last)
 
 
 class _explained:  # noqa: N801 - a context manager
@@ -117,8 +119,8 @@ def _difference(place: Stage, before: Catalog, role: str, off: Iterable[ApplyOp]
 
 def _provision(
     place: Stage, spec: Spec, suspended: Suspension, allow: Collection[str], included: Callable[[Name], bool]
-) -> tuple[ApplyOp, ...]:
-    """The plan for the database as it stands on the stage, as operations that were tried there."""
+) -> tuple[tuple[ApplyOp, ...], frozenset[Name]]:
+    """The plan for the database as it stands on the stage, as operations that were tried there, and its relations."""
     plan = _plan(place, spec)
     wanted = _mine(plan, included)
     _check_hazards(_warnings(wanted, suspended), plan, allow)
@@ -128,7 +130,7 @@ def _provision(
     if left:
         titles = ", ".join(each.title for each in left)
         raise CommandError(f"rlsgen: after its own operations the database still differs from the spec: {titles}")
-    return made
+    return made, frozenset(each.relation for each in wanted if each.relation is not None)
 
 
 def _plan(place: Stage, spec: Spec) -> Plan:
