@@ -22,7 +22,7 @@ from rlsgen.provision.judge import judge
 from rlsgen.provision.ledger import Ledger
 from rlsgen.provision.plan import Plan, Step, Transaction, Warned
 from rlsgen.provision.policies import live_text
-from rlsgen.provision.portable import anywhere
+from rlsgen.provision.portable import THIS_DATABASE, anywhere
 from rlsgen.provision.routines import digest, signature
 from rlsgen.provision.tables import forget, record, regclass
 from rlsgen.spec.model import Spec
@@ -168,11 +168,16 @@ def _hazards(transaction: Transaction, step: Step, suspended: Suspension) -> tup
 def _check_hazards(warnings: Iterable[Warned], plan: Plan, allow: Collection[str]) -> None:
     refusing = sorted({warned.hazard for warned in warnings} - set(allow))
     if refusing:
+        told = _for_people(plan.hazard_text()).rstrip()
         raise HazardRefused(
             refusing,
-            f"refused, since nobody allowed it: {', '.join(refusing)}{chr(10)}{plan.hazard_text().rstrip()}",
+            f"refused, since nobody allowed it: {', '.join(refusing)}\n{told}",
             hint=f"if that is acceptable: alembic -x rlsgen_allow={','.join(refusing)} ..., or rlsgen_allow in env.py",
         )
+
+
+def _for_people(text: str) -> str:
+    return text.replace(f"database {THIS_DATABASE}", "the database")
 
 
 def _operation(transaction: Transaction, path: Sql, suspended: Suspension) -> ApplyOp:
@@ -183,7 +188,7 @@ def _operation(transaction: Transaction, path: Sql, suspended: Suspension) -> Ap
         [each for statement in transaction.statements for each in one_by_one(statement)],
         search_path=path,
         undo=undo,
-        hazards=[f"Hazard {each.hazard}: {each.message}" for each in dict.fromkeys(warnings)],
+        hazards=[_for_people(f"Hazard {each.hazard}: {each.message}") for each in dict.fromkeys(warnings)],
     )
 
 

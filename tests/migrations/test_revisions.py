@@ -252,6 +252,8 @@ def test_two_heads(orders: Project) -> None:
 
 
 def test_a_hazard_that_nobody_allowed(orders: Project) -> None:
+    (first,) = (orders.directory / "versions").glob("r01*.py")
+    assert "# Hazard PUBLIC_REVOKE: TEMPORARY on the database is revoked from PUBLIC" in first.read_text()
     orders.at(a_step(2, "orders", tables={"orders": {"columns": {"private": ["id"]}}}))
     orders.allow = ()
     with pytest.raises(CommandError, match=r"PLANNER_STATISTICS[\s\S]*-x rlsgen_allow=PLANNER_STATISTICS"):
