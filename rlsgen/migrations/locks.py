@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from rlsgen.catalog.model import Catalog
+from rlsgen.catalog.model import Catalog, Relation
 from rlsgen.identifiers import Name, Sql, fill, join
 from rlsgen.migrations.operations import ApplyOp
 
@@ -21,6 +21,7 @@ _PATIENCE = Sql(
     "SELECT pg_catalog.set_config('lock_timeout', '100ms', true)"
     " WHERE pg_catalog.current_setting('rlsgen_was.lock_timeout') = '0'"
 )
+_RIGHTS = ("UPDATE", "DELETE", "TRUNCATE", "MAINTAIN")
 
 
 def locking(
@@ -44,7 +45,12 @@ def locking(
 def _statements(used: Collection[Name], catalog: Catalog) -> tuple[Sql, ...]:
     """Nothing for a single table, which its own operation locks first."""
     there = [catalog.relations[name] for name in sorted(used) if name in catalog.relations]
-    tables = [each.name.sql for each in there if each.kind in ("table", "partitioned")]
+    tables = [each.name.sql for each in there if each.kind in ("table", "partitioned") and _lockable(each)]
     if len(tables) < 2:
         return ()
     return _PATIENCE, fill("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", join(", ONLY ", tables))
+
+
+def _lockable(table: Relation) -> bool:
+    """LOCK wants a right to change rows, which owners of journals take from themselves; ALTER TABLE does not."""
+    return any(grant.grantee == table.owner and grant.privilege in _RIGHTS for grant in table.grants)
