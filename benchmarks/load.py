@@ -4,7 +4,8 @@
 
 Each repetition takes a fresh database and lets traffic run on it (benchmarks/traffic.py says whose): before, and during
 `rlsgen apply` as a process of its own; first on a database that never saw rlsgen, then with another filter for all
-tables, then, to show what the machine itself does to such numbers, during as long a time in which nothing happens.
+tables, then, to show what the machine itself does to such numbers, during as long a time in which nothing happens, and
+then `alembic upgrade head` of a revision that changes all filters back, which is one transaction.
 `ours` is the p99 in milliseconds while it ran, `theirs` that of the time before. `ratio` is the middle one of the
 repetitions', and `ratios` has all. It ends with an error if anybody saw a row too many or too few, or an error.
 """
@@ -14,25 +15,45 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import alembic
 import psycopg
 from traffic import CHANGED, FIRST, OWNER, ROWS, Observation, Site, create_roles, under_load
 
 from rlsgen.demo.server import Server, temporary_server
 from rlsgen.identifiers import fill, identifier
+from rlsgen.migrations.revision import Wish, configuration, make_revision
 from rlsgen.provision.keys import create_key
 from rlsgen.provision.plan import Hazard
 
 RLSGEN = (sys.executable, "-c", "from rlsgen.cli import main; main()")  # what the console script does
+ALEMBIC = (sys.executable, "-m", "alembic", "upgrade", "head")
 TEMPLATE, TARGET = "load_template", "load"
+ENVIRONMENT = """
+import psycopg, sqlalchemy
+from alembic import context
+engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect({dsn!r}))
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+engine.dispose()
+"""
 Runs = dict[str, list[Observation]]
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
 
 
 class Bench:
@@ -61,9 +82,12 @@ class Bench:
         changes: list[tuple[str, str, Callable[[], object]]] = [
             ("other filters", FIRST, self._apply(site.spec_text(CHANGED))),
             ("nothing", CHANGED, lambda: time.sleep(first.seconds)),
+            ("alembic upgrade", CHANGED, lambda: _run(ALEMBIC, self._project)),
         ]
         runs.setdefault("first apply", []).append(first)
         for name, filter, change in changes:
+            if name == "alembic upgrade":
+                self._write_revision()
             seen = under_load(
                 site, change, folder=self._folder, seconds=self._seconds, key=lambda: key, spec=site.spec(filter),
                 accepted=accepted,
@@ -76,12 +100,26 @@ class Bench:
         def change() -> None:
             file.write_text(spec)
             allow = [f"--allow={hazard}" for hazard in Hazard]
-            command = [*RLSGEN, "apply", "--spec", str(file), "--dsn", self.site.dsn(OWNER), *allow]
-            done = subprocess.run(command, check=False, capture_output=True, text=True)
-            if done.returncode:
-                raise RuntimeError(f"apply ended with {done.returncode}:\n{done.stderr[-2000:]}")
+            _run([*RLSGEN, "apply", "--spec", str(file), "--dsn", self.site.dsn(OWNER), *allow], self._folder)
 
         return change
+
+    def _write_revision(self) -> None:
+        """A project on Alembic, with one revision for the database as it stands."""
+        shutil.rmtree(self._project, ignore_errors=True)
+        (self._project / "migrations" / "versions").mkdir(parents=True)
+        template = Path(alembic.__file__).with_name("templates") / "generic" / "script.py.mako"
+        shutil.copy(template, self._project / "migrations")
+        (self._project / "migrations" / "env.py").write_text(ENVIRONMENT.format(dsn=self.site.dsn(OWNER)))
+        ini = self._project / "alembic.ini"
+        ini.write_text("[alembic]\nscript_location = %(here)s/migrations\npath_separator = os\n")
+        spec = self._project / "policies.yaml"
+        spec.write_text(f"{self.site.spec_text()}  alembic_version: hidden\n")
+        make_revision(configuration(ini), Wish("the first filters again", spec=spec))
+
+    @property
+    def _project(self) -> Path:
+        return self._folder / "project"
 
     def _create(self, name: str, template: str) -> None:
         text = "CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY file_copy"

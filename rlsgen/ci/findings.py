@@ -11,6 +11,7 @@ from rlsgen.errors import HazardRefused, RlsgenError, SpecError
 from rlsgen.proof.finding import Finding, Rule, Severity
 from rlsgen.proof.subject import listed
 from rlsgen.provision.plan import Plan
+from rlsgen.provision.policies import UNRESTRICTED
 
 MISFIT = Rule("ci-spec", Severity.error, "The spec is not valid, or does not fit what the migrations make.", "")
 MIGRATION = Rule("ci-migration", Severity.error, "The migrations do not run on an empty database.", "")
@@ -52,7 +53,13 @@ def behind(plan: Plan, after: str) -> Iterator[Finding]:
     own = (step.object for step in plan.steps if " on database " not in step.object)
     if objects := list(dict.fromkeys(own)):
         message = f"the migrations ({after}) carry policies, and not what the spec says: {listed(objects)} would change"
-        yield BEHIND.finding("migrations", message, "add a migration that does what rlsgen plan shows after the others")
+        remedy = "add a migration that does what rlsgen plan shows after the others"
+        if any(UNRESTRICTED in each for each in objects):
+            remedy += (
+                "; or, if they were made where the roles are not as here (all unrestricted roles but the first have"
+                " BYPASSRLS here): make the roles as they are there, with a file for --setup"
+            )
+        yield BEHIND.finding("migrations", message, remedy)
 
 
 def _allowing(hazards: tuple[str, ...]) -> str:

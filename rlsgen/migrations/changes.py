@@ -12,6 +12,7 @@ from rlsgen.catalog.model import Catalog, LedgerEntry
 from rlsgen.catalog.read import read_catalog_within
 from rlsgen.errors import HazardRefused, SpecError
 from rlsgen.identifiers import Name, Sql, fill, literal
+from rlsgen.migrations.locks import locking
 from rlsgen.migrations.operations import ApplyOp
 from rlsgen.migrations.rehearsal import Change, Stage, perform, refused, undone
 from rlsgen.migrations.statements import one_by_one
@@ -21,7 +22,7 @@ from rlsgen.provision.judge import judge
 from rlsgen.provision.ledger import Ledger
 from rlsgen.provision.plan import Plan, Step, Transaction, Warned
 from rlsgen.provision.policies import live_text
-from rlsgen.provision.portable import anywhere
+from rlsgen.provision.portable import THIS_DATABASE, anywhere
 from rlsgen.provision.routines import digest, signature
 from rlsgen.provision.tables import forget, record, regclass
 from rlsgen.spec.model import Spec
@@ -71,14 +72,15 @@ def isolate(
         perform(place, first)
         if change is not None:
             change(place)
-        last = _provision(place, spec, suspended, allow, included)
-        if before.provision is None or not (first or last):
-            return Isolation(first, last)
+        last, used = _provision(place, spec, suspended, allow, included)
+        if not (first or last):
+            return Isolation((), ())
         after = read_catalog_within(place.raw, spec.conversation)
-        ledger = list(_restored(before, Ledger(after.ledger)))
+        ledger = list(_restored(before, Ledger(after.ledger))) if before.provision is not None else []
     if ledger:
         first = (ApplyOp("the ledger", (), search_path=path, undo=ledger, follows=False), *first)
-    return Isolation(first, last)
+    locks = locking(used | {each.name for each in suspended.relations}, before, after, path)
+    return Isolation((locks[0], *first), (*last, locks[1])) if locks else Isolation(first, last)
 
 
 class _explained:  # noqa: N801 - a context manager
@@ -117,8 +119,8 @@ def _difference(place: Stage, before: Catalog, role: str, off: Iterable[ApplyOp]
 
 def _provision(
     place: Stage, spec: Spec, suspended: Suspension, allow: Collection[str], included: Callable[[Name], bool]
-) -> tuple[ApplyOp, ...]:
-    """The plan for the database as it stands on the stage, as operations that were tried there."""
+) -> tuple[tuple[ApplyOp, ...], frozenset[Name]]:
+    """The plan for the database as it stands on the stage, as operations that were tried there, and its relations."""
     plan = _plan(place, spec)
     wanted = _mine(plan, included)
     _check_hazards(_warnings(wanted, suspended), plan, allow)
@@ -128,7 +130,7 @@ def _provision(
     if left:
         titles = ", ".join(each.title for each in left)
         raise CommandError(f"rlsgen: after its own operations the database still differs from the spec: {titles}")
-    return made
+    return made, frozenset(each.relation for each in wanted if each.relation is not None)
 
 
 def _plan(place: Stage, spec: Spec) -> Plan:
@@ -166,11 +168,16 @@ def _hazards(transaction: Transaction, step: Step, suspended: Suspension) -> tup
 def _check_hazards(warnings: Iterable[Warned], plan: Plan, allow: Collection[str]) -> None:
     refusing = sorted({warned.hazard for warned in warnings} - set(allow))
     if refusing:
+        told = _for_people(plan.hazard_text()).rstrip()
         raise HazardRefused(
             refusing,
-            f"refused, since nobody allowed it: {', '.join(refusing)}{chr(10)}{plan.hazard_text().rstrip()}",
+            f"refused, since nobody allowed it: {', '.join(refusing)}\n{told}",
             hint=f"if that is acceptable: alembic -x rlsgen_allow={','.join(refusing)} ..., or rlsgen_allow in env.py",
         )
+
+
+def _for_people(text: str) -> str:
+    return text.replace(f"database {THIS_DATABASE}", "the database")
 
 
 def _operation(transaction: Transaction, path: Sql, suspended: Suspension) -> ApplyOp:
@@ -181,7 +188,7 @@ def _operation(transaction: Transaction, path: Sql, suspended: Suspension) -> Ap
         [each for statement in transaction.statements for each in one_by_one(statement)],
         search_path=path,
         undo=undo,
-        hazards=[f"Hazard {each.hazard}: {each.message}" for each in dict.fromkeys(warnings)],
+        hazards=[_for_people(f"Hazard {each.hazard}: {each.message}") for each in dict.fromkeys(warnings)],
     )
 
 

@@ -41,7 +41,7 @@ touched (oid, reader) AS (
     SELECT d.refobjid,
       CASE WHEN c.relkind = 'm' THEN 0::pg_catalog.oid
         WHEN EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS o
-          WHERE o.option_name = 'security_invoker' AND o.option_value::pg_catalog.bool) THEN t.reader
+          WHERE CASE o.option_name WHEN 'security_invoker' THEN o.option_value::pg_catalog.bool END) THEN t.reader
         ELSE c.relowner END
       FROM pg_catalog.pg_rewrite AS r JOIN pg_catalog.pg_depend AS d
       ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid

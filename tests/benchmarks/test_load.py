@@ -1,4 +1,4 @@
-"""The benchmark of apply under load runs, and says what others rely on; tests/load has the rest. Times are no test."""
+"""The benchmark of apply and a migration under load runs, and says what others rely on. Times are no test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "load.py"
 def test_the_benchmark(server: Server, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     binaries = ["--postgres-bin", str(server.binaries)] if server.binaries else []
-    tiny = ["--tables", "10", "--seconds", "0.3", "--repeat", "1", "--json", str(result)]
+    tiny = ["--tables", "10", "--seconds", "0.2", "--repeat", "1", "--json", str(result)]
     done = subprocess.run([sys.executable, str(SCRIPT), *tiny, *binaries], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(result.read_text())
@@ -26,6 +26,8 @@ def test_the_benchmark(server: Server, tmp_path: Path) -> None:
         "other filters, 10 tables, conversations",
         "nothing, 10 tables, application",
         "nothing, 10 tables, conversations",
+        "alembic upgrade, 10 tables, application",
+        "alembic upgrade, 10 tables, conversations",
     ]
     for case in found["cases"]:
         assert len(case["ratios"]) == 1

@@ -118,7 +118,7 @@ def test_a_column_that_no_migration_makes(ci: Callable[..., Result], project: Pr
 
 
 def test_migrations_that_carry_policies(
-    ci: Callable[..., Result], project: Project, database_factory: Databases
+    ci: Callable[..., Result], project: Project, database_factory: Databases, role_factory: Roles
 ) -> None:
     """They must carry those of the spec: then there is nothing to apply, and otherwise it is a finding."""
     project.write(
@@ -134,11 +134,13 @@ def test_migrations_that_carry_policies(
     assert (done.findings, done.verdict) == ([], "fine")
     assert done.steps["check"].detail == "1 transaction to apply"  # TEMPORARY, of a database with another name
     project.change("policies.yaml", "orders: {}", "orders: organisation_id = userContext.organisationId AND id > 7")
+    project.change("policies.yaml", "shop_app]", f"shop_app, {role_factory()}]")  # and it has no BYPASSRLS
     again = database_factory()
     behind = ci(**given, dsn=again.dsn(), conversation_dsn=again.dsn("nl_conversation"))
     assert steps(behind) == {"check": "findings", "access": "skipped"}
     assert [each.rule for each in behind.findings] == ["ci-behind"]
     assert "on public.orders" in behind.findings[0].message
+    assert "with a file for --setup" in behind.findings[0].remedy
 
 
 def test_a_table_that_the_spec_forgets(ci: Callable[..., Result], project: Project) -> None:

@@ -30,11 +30,11 @@ TEMPLATE = Path(alembic.__file__).with_name("templates") / "generic" / "script.p
 ALLOWED = ("PUBLIC_REVOKE", "PLANNER_STATISTICS", "COPY_FROM", "DUMP")
 
 
-def url(database: Database) -> str:
+def url(database: Database, owner: str = OWNER) -> str:
     """SQLAlchemy's URL of a database, for its owner."""
     info = database.connect().info
     place = {"host": info.host, "port": str(info.port)}
-    made = URL.create("postgresql+psycopg", OWNER, info.password or None, database=database.name, query=place)
+    made = URL.create("postgresql+psycopg", owner, info.password or None, database=database.name, query=place)
     return made.render_as_string(hide_password=False)
 
 
@@ -50,14 +50,15 @@ class Project:
     excluded: tuple[str, ...] = ()
     engine: dict[str, Any] = field(default_factory=dict)
     connection: object = None
+    owner: str = OWNER
 
     @classmethod
-    def new(cls, directory: Path, database: Database, step: Step) -> Project:
+    def new(cls, directory: Path, database: Database, step: Step, owner: str = OWNER) -> Project:
         """A project without revisions."""
         (directory / "versions").mkdir(parents=True)
         shutil.copy(ENVIRONMENT, directory / "env.py")
         shutil.copy(TEMPLATE, directory / "script.py.mako")
-        project = cls(directory, database, step)
+        project = cls(directory, database, step, owner=owner)
         project.at(step)
         return project
 
@@ -69,7 +70,7 @@ class Project:
     def config(self) -> Config:
         config = Config(cmd_opts=Namespace(quiet=True, x=self.x), stdout=io.StringIO())
         config.set_main_option("script_location", str(self.directory))
-        config.set_main_option("sqlalchemy.url", url(self.database).replace("%", "%%"))
+        config.set_main_option("sqlalchemy.url", url(self.database, self.owner).replace("%", "%%"))
         names = ("step", "spec", "allow", "excluded", "engine", "connection")
         config.attributes.update({name: getattr(self, name) for name in names})
         return config

@@ -188,6 +188,26 @@ def test_a_table_in_use(orders: Project) -> None:
     orders.check()
 
 
+def test_the_locks_of_several_tables_come_first_and_together(orders: Project) -> None:
+    """In both directions: one by one they would be a deadlock with whoever writes two of them. tests/load sees it."""
+    lock = 'LOCK TABLE ONLY "public"."notes", ONLY "public"."orders" IN ACCESS EXCLUSIVE MODE'
+    orders.at(a_step(2, "orders", "notes"))
+    assert "LOCK TABLE" not in orders.write(orders.step).read_text().partition("def downgrade")[0]  # one is new
+    orders.upgrade()
+    orders.at(a_step(3, "orders", "notes", default_filter=f"{BY_ORGANISATION} AND id > 0"))
+    orders.write(orders.step)
+    for script in (orders.script("r02:r03"), orders.script("r03:r02", down=True)):
+        assert 0 < script.index(lock) < script.index("DROP POLICY")
+    orders.upgrade()
+    orders.downgrade("r02")
+    orders.upgrade()
+    # A journal: its owner may not lock it, but change its policies.
+    orders.database.connect().execute(f"REVOKE ALL ON notes FROM {OWNER}")
+    orders.at(a_step(4, "orders", "notes", default_filter=f"{BY_ORGANISATION} AND id > 1"))
+    assert "LOCK TABLE" not in orders.write(orders.step).read_text()
+    orders.upgrade()
+
+
 def test_a_rehearsal_leaves_nothing(orders: Project) -> None:
     """Nor does it touch the rows, which it takes out of the way of a NOT NULL."""
     before = Seen.of(orders.database)
@@ -238,6 +258,8 @@ def test_two_heads(orders: Project) -> None:
 
 
 def test_a_hazard_that_nobody_allowed(orders: Project) -> None:
+    (first,) = (orders.directory / "versions").glob("r01*.py")
+    assert "# Hazard PUBLIC_REVOKE: TEMPORARY on the database is revoked from PUBLIC" in first.read_text()
     orders.at(a_step(2, "orders", tables={"orders": {"columns": {"private": ["id"]}}}))
     orders.allow = ()
     with pytest.raises(CommandError, match=r"PLANNER_STATISTICS[\s\S]*-x rlsgen_allow=PLANNER_STATISTICS"):

@@ -25,7 +25,7 @@ def dsn(isolated_database):
     with isolated_database.connect() as owner:  # fixtures may: they make every tenant's rows
         owner.execute("SELECT * FROM orders")
         owner.execute("CREATE VIEW all_orders AS SELECT * FROM orders")
-        owner.execute("CREATE VIEW behind WITH (security_invoker) AS SELECT * FROM all_orders")
+        owner.execute("CREATE VIEW behind WITH (check_option = local, security_invoker) AS SELECT * FROM all_orders")
         owner.execute("CREATE MATERIALIZED VIEW stored AS SELECT * FROM orders")
         owner.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO plugin_app")
         owner.execute("GRANT SELECT ON all_orders, behind, stored, events_1 TO plugin_conversation")
