@@ -204,7 +204,7 @@ class Checker:
         """A function's call."""
         self.allowed.function(self.text, node, at)
         check_size(self.text, node, at)
-        if words(node.funcname)[-1] == "pg_typeof" and not any(each is node for each in self.queries.shown):
+        if words(node.funcname)[-1] == "pg_typeof" and id(node) not in self.queries.shown:
             hint = "write pg_typeof(…)::text"
             raise self.text.refused("pg_typeof must be cast to text", reason="function", at=at, hint=hint)
         self.below(node, level, at)
@@ -213,7 +213,7 @@ class Checker:
         """A cast. Only as text does pg_typeof not look types up by name."""
         inner = unwrap_node(node.arg) if node.HasField("arg") else None
         if isinstance(inner, pb.FuncCall) and words(node.type_name.names)[-1] in ("text", "varchar"):
-            self.queries.shown.append(inner)
+            self.queries.shown[id(inner)] = inner
         self.below(node, level, at)
 
     def type_name(self, node: Any, level: Level, at: int) -> None:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 MAX_RESULTS = 1_664  # Postgres' own bound for columns of a result: MaxTupleAttributeNumber
 MAX_COLUMNS = 10_000
 """Of everything in one FROM: stars over stars grow exponentially, and checking must not take longer than running."""
+MAX_ALL_COLUMNS = 100_000
+"""Of every FROM of a statement: a thousand sub-queries that join thousands of columns would take minutes."""
+MAX_ENTRIES = 1_000
+"""Tables, functions and sub-queries in one FROM: each is compared with those to its left, here and in Postgres."""
 
 _AFTER_FROM = ("where_clause", "having_clause", "limit_offset", "limit_count")
 _LISTS = ("distinct_clause", "group_clause", "window_clause", "sort_clause")
@@ -32,7 +36,8 @@ class Queries:
 
     def __init__(self, checker: Checker) -> None:
         self._checker = checker
-        self.shown: list[Message] = []  # calls that stand directly under a cast to text
+        self.shown: dict[int, Message] = {}  # calls that stand directly under a cast to text, by identity
+        self._columns = 0  # of every FROM so far
 
     def nested(self, node: pb.Node, outer: Level | None, ctes: Mapping[str, Columns], at: int) -> Columns:
         """Check a sub-query, whatever statement it is.
@@ -167,6 +172,7 @@ class Queries:
         for node in nodes:
             source = self._entry(node, level, level.items, level.columns, at)
             self._few(len(level.columns) + len(source.columns), MAX_COLUMNS, at)
+            self._offered(len(level.items) + len(source.items), len(source.columns), at)
             level.items = [*level.items, *source.items]
             level.columns = [*level.columns, *source.columns]
             level.complete = level.complete and source.complete
@@ -273,6 +279,7 @@ class Queries:
         one = self._entry(node.larg, level, left, left_columns, at)
         other = self._entry(node.rarg, level, [*left, *one.items], [*left_columns, *one.columns], at)
         self._few(len(left_columns) + len(one.columns) + len(other.columns), MAX_COLUMNS, at)
+        self._offered(len(left) + len(one.items) + len(other.items), len(one.columns) + len(other.columns), at)
         joined = _joined(node, one, other)
         if node.HasField("quals"):
             inside = Level(level.outer, level.ctes, joined.items, [*one.columns, *other.columns])
@@ -294,6 +301,14 @@ class Queries:
         if columns > most:
             message = f"more than {most:,} columns at this place"
             raise self._checker.text.refused(message, reason="size", at=at, hint="name the columns that are needed")
+
+    def _offered(self, items: int, columns: int, at: int) -> None:
+        """Count what a FROM offers."""
+        self._columns += columns
+        if items > MAX_ENTRIES or self._columns > MAX_ALL_COLUMNS:
+            few = items > MAX_ENTRIES
+            message = f"more than {MAX_ENTRIES:,} tables at this place" if few else "too many columns in all of FROM"
+            raise self._checker.text.refused(message, reason="size", at=at, hint="join fewer tables")
 
     def _alias(self, alias: Any, at: int) -> None:
         if alias.aliasname:
@@ -346,8 +361,8 @@ def _joined(node: Any, one: Source, other: Source) -> Source:
     if node.is_natural:
         theirs = {out.name for out, _ in other.columns}
         names = [out.name for out, _ in one.columns if out.name in theirs]
-    merged = [(Out(name), None) for name in names]
-    rest = [each for each in [*one.columns, *other.columns] if each[0].name not in names]
+    merged, shared = [(Out(name), None) for name in names], set(names)
+    rest = [each for each in [*one.columns, *other.columns] if each[0].name not in shared]
     complete = one.complete and other.complete
     return Source([*one.items, *other.items], [*merged, *rest], complete)
 
