@@ -66,6 +66,7 @@ class Queries:
             columns = self._plain(node, level, at)
         if node.op != pb.SETOP_NONE or node.values_lists:
             level.columns = [(out, None) for out in columns.outs]
+            level.outputs = frozenset(out.name for out in columns.outs)
             self._rest(node, level, at)
         checker.results.add(node, columns)
         return columns
@@ -73,6 +74,7 @@ class Queries:
     def _plain(self, node: Any, level: Level, at: int) -> Columns:
         self.from_clause(node.from_clause, level, at)
         columns = self.targets(node.target_list, level, at)
+        level.outputs = frozenset(out.name for out in columns.outs)
         self._rest(node, level, at)
         self.settle(node, level)
         return columns
@@ -281,6 +283,8 @@ class Queries:
         self._few(len(left_columns) + len(one.columns) + len(other.columns), MAX_COLUMNS, at)
         self._offered(len(left) + len(one.items) + len(other.items), len(one.columns) + len(other.columns), at)
         joined = _joined(node, one, other)
+        for name in words(node.using_clause):
+            self._checker.unknown(name, Level(None, {}, joined.items), at)
         if node.HasField("quals"):
             inside = Level(level.outer, level.ctes, joined.items, [*one.columns, *other.columns])
             self._checker.walk(node.quals, inside, at)

@@ -92,6 +92,7 @@ class Level:
     items: list[Item] = field(default_factory=list)
     columns: list[tuple[Out, Item | None]] = field(default_factory=list)
     complete: bool = True
+    outputs: frozenset[str] = frozenset()  # what its results are called: GROUP BY and ORDER BY may name these
     places: list[Item] = field(default_factory=list)  # all that the query may still change in FROM
     _named: tuple[Any, int, dict[str, list[Item]]] | None = None  # of the items, as they were then
     _index: tuple[Any, dict[str, tuple[Out, Item | None]]] | None = None  # of the columns, as they were then
