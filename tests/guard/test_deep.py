@@ -113,6 +113,8 @@ def test_wide_texts_are_fine(guard: Guard) -> None:
     guard.check(f"SELECT {', '.join(map(str, range(3000)))}")
     guard.check(f"SELECT count(*) FROM orders WHERE id IN ({', '.join(map(str, range(9000)))})")
     guard.check("SELECT count(*) FROM orders WHERE " + " OR ".join(f"id = {n}" for n in range(1000)))
+    columns = ", ".join(["title", "body"] * 30)
+    guard.check(f"UPDATE notes SET ({columns}) = (SELECT {columns} FROM notes WHERE (id, title) = (1, 'a'))")
     guard.check(
         "SELECT "
         + ", ".join(f"sum(CASE WHEN status = 's{n}' THEN total END) AS s{n}" for n in range(200))
@@ -146,10 +148,13 @@ SLOW = {
     "comments in a row": "SELECT 1" + "/**/" * 16_000,
     "comments in comments": "SELECT " + "/*" * 16_000 + "*/" * 16_000 + "1",
     "digits of an interval": f"SELECT * FROM generate_series(now(), now(), interval '{'1' * 60_000}!')",
+    "intervals": "SELECT " + ", ".join(["generate_series(now(), now(), interval '" + "1" * 190 + "!')"] * 250),
     "digits of a clock": f"SELECT * FROM generate_series(now(), now(), interval '{'1' * 60_000}:11')",
     "digits of a width": f"SELECT format('%{'9' * 60_000}s', 'a')",
     "places of letters": "SELECT " + "ä." * 16_000 + "a",
     "natural joins": f"WITH t AS (SELECT {_WIDE}) SELECT 1 IN ({', '.join(['(SELECT 1 FROM t NATURAL JOIN t u)'] * 1000)})",
+    "copies": f"UPDATE notes SET ({', '.join(['title'] * 600)}) = (SELECT {', '.join(['1'] * 600)})",
+    "copies of a row": f"UPDATE notes SET ({', '.join(['title'] * 2000)}) = ROW({', '.join(['1'] * 2000)})",
     "groups": f"SELECT {', '.join(f'id a{n}' for n in range(3600))} FROM teams GROUP BY {', '.join(['zz'] * 3600)}",
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from postgast import unwrap_node
 
 from rlsgen.identifiers import display
 from rlsgen.runtime.guard.allowed import catalog
+from rlsgen.runtime.guard.bounds import Bounds
 from rlsgen.runtime.guard.naming import certain_name, column_name
 from rlsgen.runtime.guard.relations import settle, star_columns
 from rlsgen.runtime.guard.scope import Columns, Item, Level, Out, Source
@@ -18,14 +19,6 @@ from rlsgen.runtime.guard.text import words
 
 if TYPE_CHECKING:
     from rlsgen.runtime.guard.checker import Checker
-
-MAX_RESULTS = 1_664  # Postgres' own bound for columns of a result: MaxTupleAttributeNumber
-MAX_COLUMNS = 10_000
-"""Of everything in one FROM: stars over stars grow exponentially, and checking must not take longer than running."""
-MAX_ALL_COLUMNS = 100_000
-"""Of every FROM of a statement: a thousand sub-queries that join thousands of columns would take minutes."""
-MAX_ENTRIES = 1_000
-"""Tables, functions and sub-queries in one FROM: each is compared with those to its left, here and in Postgres."""
 
 _AFTER_FROM = ("where_clause", "having_clause", "limit_offset", "limit_count")
 _LISTS = ("distinct_clause", "group_clause", "window_clause", "sort_clause")
@@ -37,7 +30,7 @@ class Queries:
     def __init__(self, checker: Checker) -> None:
         self._checker = checker
         self.shown: dict[int, Message] = {}  # calls that stand directly under a cast to text, by identity
-        self._columns = 0  # of every FROM so far
+        self._bounds = Bounds(checker.text)
 
     def nested(self, node: pb.Node, outer: Level | None, ctes: Mapping[str, Columns], at: int) -> Columns:
         """Check a sub-query, whatever statement it is.
@@ -101,7 +94,7 @@ class Queries:
             if _star(target):
                 self._checker.star(target.val.column_ref, level, self._checker.place(target.val.column_ref, place))
                 columns, whole = star_columns(target, level)
-                self._few(len(outs) + len(columns), MAX_RESULTS, place)
+                self._bounds.results(len(outs) + len(columns), place)
                 outs += [out for out, _ in columns]
                 complete = complete and whole
             else:
@@ -173,8 +166,7 @@ class Queries:
         """Check the entries of FROM; the level has them afterwards."""
         for node in nodes:
             source = self._entry(node, level, level.items, level.columns, at)
-            self._few(len(level.columns) + len(source.columns), MAX_COLUMNS, at)
-            self._offered(len(level.items) + len(source.items), len(source.columns), at)
+            self._bounds.beside(len(level.items) + len(source.items), len(level.columns) + len(source.columns), at)
             level.items = [*level.items, *source.items]
             level.columns = [*level.columns, *source.columns]
             level.complete = level.complete and source.complete
@@ -187,11 +179,15 @@ class Queries:
         self._checker.known(entry, at)
         if isinstance(entry, pb.JoinExpr):
             return self._join(entry, level, left, left_columns, at)
+        source = self._single(node, entry, level, level.beside(left, left_columns), at)
+        self._bounds.more(len(source.columns), at)
+        return source
+
+    def _single(self, node: pb.Node, entry: Any, level: Level, beside: Level, at: int) -> Source:
         if isinstance(entry, pb.RangeVar):
             return _source(self.table(node, level, at))
         alias = entry.alias
         self._alias(alias, at)
-        beside = level.beside(left, left_columns)
         if isinstance(entry, pb.RangeSubselect):
             outer = beside if entry.lateral else level.outer
             columns = self.nested(entry.subquery, outer, level.ctes, at).renamed(words(alias.colnames))
@@ -247,7 +243,7 @@ class Queries:
                 checker.walk(each, level, at)
             found, known, certain = self._function_columns(call, columns, alias, len(functions), level)
             outs += found
-            self._few(len(outs), MAX_RESULTS, at)
+            self._bounds.results(len(outs), at)
             complete, guessed = complete and known, guessed and not certain
         names = words(alias.colnames)
         counted = [Out("ordinality")] if entry.ordinality else []
@@ -280,8 +276,8 @@ class Queries:
     ) -> Source:
         one = self._entry(node.larg, level, left, left_columns, at)
         other = self._entry(node.rarg, level, [*left, *one.items], [*left_columns, *one.columns], at)
-        self._few(len(left_columns) + len(one.columns) + len(other.columns), MAX_COLUMNS, at)
-        self._offered(len(left) + len(one.items) + len(other.items), len(one.columns) + len(other.columns), at)
+        wide = len(left_columns) + len(one.columns) + len(other.columns)
+        self._bounds.beside(len(left) + len(one.items) + len(other.items), wide, at)
         joined = _joined(node, one, other)
         for name in words(node.using_clause):
             self._checker.unknown(name, Level(None, {}, joined.items), at)
@@ -300,19 +296,6 @@ class Queries:
             item.inside = True
         columns = Columns(tuple(out for out, _ in joined.columns), joined.complete).renamed(words(node.alias.colnames))
         return _source(Item(node.alias.aliasname, columns.outs, columns.complete))
-
-    def _few(self, columns: int, most: int, at: int) -> None:
-        if columns > most:
-            message = f"more than {most:,} columns at this place"
-            raise self._checker.text.refused(message, reason="size", at=at, hint="name the columns that are needed")
-
-    def _offered(self, items: int, columns: int, at: int) -> None:
-        """Count what a FROM offers."""
-        self._columns += columns
-        if items > MAX_ENTRIES or self._columns > MAX_ALL_COLUMNS:
-            few = items > MAX_ENTRIES
-            message = f"more than {MAX_ENTRIES:,} tables at this place" if few else "too many columns in all of FROM"
-            raise self._checker.text.refused(message, reason="size", at=at, hint="join fewer tables")
 
     def _alias(self, alias: Any, at: int) -> None:
         if alias.aliasname:
