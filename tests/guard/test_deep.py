@@ -209,6 +209,13 @@ def deep_waits(number: int) -> bool:
     return jobs is not None and sum(len(each) for each in jobs._waiting.values()) == number
 
 
+def test_a_quote_that_was_left_open_does_not_repeat_the_text(guard: Guard) -> None:
+    for text in ("SELECT 'x" + "y" * 10_000, "SELECT " + "@" * 3_000):
+        with pytest.raises(StatementRefused) as caught:
+            guard.check(text)
+        assert len(caught.value.message) < 400
+
+
 @pytest.mark.parametrize("text", [None, 1, b"SELECT 1", ["SELECT 1"]])
 def test_only_text_is_text(guard: Guard, text: object) -> None:
     with pytest.raises(StatementRefused):

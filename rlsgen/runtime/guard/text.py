@@ -21,6 +21,8 @@ MAX_TOKENS = 20_000
 MAX_RESCANNED = 20_000_000
 """Of all runs of signs, the squares of their lengths: Postgres' scanner reads `-+-+-+`, and `/**//**/` too, as one
 operator up to its end, keeps the first sign, and begins again behind it: 64 KB took 16 seconds, four times."""
+MAX_MESSAGE = 300
+"""Characters of what Postgres' grammar says."""
 MAX_COPIED = 100_000
 """Columns in `SET (a, b) = …` times words: the tree has a copy of what they are set to for each of them, and 4 KB took
 seven seconds, 64 KB all memory, before anybody looked at the tree."""
@@ -56,7 +58,7 @@ class Text:
             return postgast.parse(self.text)
         except postgast.PgQueryError as error:
             offset = min(max(error.cursorpos - 1, 0), len(self.text)) if error.cursorpos > 0 else None
-            raise StatementRefused(error.message, reason="syntax", text=self.text, offset=offset) from None
+            raise StatementRefused(_short(error.message), reason="syntax", text=self.text, offset=offset) from None
         except DecodeError:  # protobuf reads 100 levels of messages, of which each level of SQL takes two or more
             raise self.too_deep() from None
 
@@ -80,7 +82,7 @@ class Text:
         try:
             found = [token for token in tokens(text) if token.kind not in COMMENTS]
         except SqlTextError as error:
-            raise StatementRefused(error.message, reason="syntax", text=text, offset=error.offset) from None
+            raise StatementRefused(_short(error.message), reason="syntax", text=text, offset=error.offset) from None
         if len(found) > MAX_TOKENS:
             hint = "pass long lists as one array parameter: id = ANY ($1)"
             raise self.refused(f"the statement has more than {MAX_TOKENS} words and signs", reason="size", hint=hint)
@@ -92,6 +94,11 @@ class Text:
             what = "is empty" if not text.strip() else "has nothing but comments or semicolons in it"
             raise self.refused(f"the statement {what}", reason="text", hint="write one SELECT")
         return found
+
+
+def _short(message: str) -> str:
+    """Postgres' words; where a quote was left open they repeat the rest of the text."""
+    return message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…"
 
 
 def _copied(found: list[Token]) -> int:
