@@ -18,6 +18,7 @@ from rlsgen.errors import Closed, RlsgenError
 from rlsgen.runtime import failures
 from rlsgen.runtime.conversation import CANCEL_SECONDS, Core, Options, Talk, logger
 from rlsgen.runtime.describe import Description
+from rlsgen.runtime.guard.deep import SHORT
 from rlsgen.runtime.health import Health, KnownHoles
 from rlsgen.runtime.limits import Ticket
 from rlsgen.runtime.result import Result, Row
@@ -28,9 +29,6 @@ from rlsgen.runtime.token import SigningKey
 from rlsgen.runtime.trace import Trace, Tracing
 from rlsgen.runtime.wire import connection_settings, is_alive
 from rlsgen.spec.model import Limits, Spec
-
-LONG_TEXT = 4_000
-"""Characters of a text from which on it is checked in a thread."""
 
 _Connection = psycopg.AsyncConnection[Any]
 
@@ -365,7 +363,7 @@ class AsyncConversation:
 
 async def _checked(run: Run, *, streamed: bool = False) -> None:
     """Long texts are looked at in a thread: parsing one can take as long as other tasks would notice."""
-    if len(run.text) > LONG_TEXT:
+    if len(run.text) > SHORT:
         await asyncio.to_thread(run.check, streamed=streamed)
     else:
         run.check(streamed=streamed)

@@ -231,7 +231,7 @@ def _said(text: str) -> _Said:
     """What may be told of a text that the guard did not let through."""
     try:
         Text(text)
-        fingerprint = deep(lambda: postgast.fingerprint(text).hex)
+        fingerprint = deep(lambda: postgast.fingerprint(text).hex, size=len(text))
     except (StatementRefused, postgast.PgQueryError):
         return _Said("", "", hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest())
     return _Said(fingerprint, _without_constants(text), "")

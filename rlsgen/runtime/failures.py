@@ -1,7 +1,8 @@
 """Errors of the server as ours: what a layer can act on, and nothing that a conversation must not learn.
 
 Postgres' primary message passes for mistakes in the statement (SQLSTATE classes 21, 22, 42, 0A and 54), unless it names
-something that the schema conceals and the text did not. Everything else gets words of our own by its SQLSTATE; detail,
+something that the schema conceals and the text did not, or might quote a row that a filter was just looking at, which
+may be anybody's. Everything else gets words of our own by its SQLSTATE; detail,
 hint and context of the server never pass.
 """
 
@@ -11,6 +12,11 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+
+import postgast
+from postgast import pg_query_pb2 as pb
+from postgast import unwrap_node
 
 from rlsgen.errors import (
     ContextRefused,
@@ -25,12 +31,15 @@ from rlsgen.errors import (
 from rlsgen.runtime.schema import Schema
 from rlsgen.runtime.session import Diagnosis, Failed
 from rlsgen.runtime.statement import Statement
+from rlsgen.spec.filters import expression
+from rlsgen.spec.model import FilterText, TableSpec
 
 STALE = frozenset(["42P01", "42703", "42883", "42704", "3F000", "42501"])
 """What a statement fails with when the database is no longer what the pool read at its start."""
 
 _SPEAKING = ("21", "22", "42", "0A", "54")
 _WORD = re.compile(r"\w+")
+_QUOTES = re.compile("[\"'«»‹›„“”‚‘’「」]")  # of the languages that servers speak
 _OURS = ("no tenant context", "context token refused")
 _CONTEXT = "the database refused the context"
 _CONTEXT_HINT = "is the signing key retired or another database's, or are the clocks apart?"
@@ -143,7 +152,9 @@ def _failed(diagnosis: Diagnosis, case: Case) -> QueryFailed:
     state, kind = diagnosis.sqlstate, diagnosis.sqlstate[:2]
     hint = _AGAIN.get(kind, "")
     if kind in _SPEAKING:
-        if not _tells(diagnosis.message, case):
+        if _quotes_a_row(diagnosis, case):
+            message = "a value cannot be read as what it is compared with or cast to"
+        elif not _tells(diagnosis.message, case):
             message, hint = diagnosis.message, _did_you_mean(diagnosis, case)
         else:
             message = "the statement uses a name that does not exist or may not be used"
@@ -152,6 +163,29 @@ def _failed(diagnosis: Diagnosis, case: Case) -> QueryFailed:
         if state == "23502" and _readable(diagnosis.column, case):
             message = f"the column {diagnosis.column} must have a value, and got none"
     return QueryFailed(message, sqlstate=state, text=case.text, offset=case.offset, hint=hint)
+
+
+def _quotes_a_row(diagnosis: Diagnosis, case: Case) -> bool:
+    """Whether a message quotes a value that a filter with a cast or a function may have failed at: in any row.
+
+    What has a place in the text was found in the text, before there were rows.
+    """
+    if diagnosis.sqlstate[:2] != "22" or diagnosis.position is not None or not _QUOTES.search(diagnosis.message):
+        return False
+    declared = [each.declared for each in case.schema.relations.values()] if case.schema is not None else []
+    tables = [each for each in declared if isinstance(each, TableSpec)]
+    return any(_can_fail(filter) for each in tables for filter in (each.filter, each.check) if filter is not None)
+
+
+@lru_cache(maxsize=4_096)
+def _can_fail(filter: FilterText) -> bool:
+    """Whether a filter does more with columns than to compare them."""
+    for _, node in postgast.walk(expression(filter)):
+        if isinstance(node, pb.FuncCall | pb.JsonFuncExpr | pb.XmlExpr):
+            return True
+        if isinstance(node, pb.TypeCast) and not isinstance(unwrap_node(node.arg), pb.A_Const):
+            return True
+    return False
 
 
 def _tells(message: str, case: Case) -> bool:

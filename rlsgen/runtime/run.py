@@ -71,7 +71,7 @@ class Run:
         if not isinstance(self._parameters, list | tuple):
             raise StatementRefused("parameters must be a list or a tuple", reason="parameters", text=self.text)
         if known.guard is not None:
-            self.statement = known.guard.check(self.text, len(self._parameters))
+            self.statement = known.guard.check(self.text, len(self._parameters), key=self._talk.key)
             if self.statement.writes and not self._core.writes:
                 hint = "the pool was made with writes=False"
                 raise StatementRefused("statements may only read here", reason="statement", text=self.text, hint=hint)

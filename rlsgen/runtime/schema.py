@@ -87,6 +87,11 @@ class Schema:
         """The types of all readable columns: enums, domains and extension types that casts may name."""
         return frozenset(column.type_name for relation in self.relations.values() for column in relation.columns)
 
+    @cached_property
+    def unreadable(self) -> frozenset[str]:
+        """The names of all columns that cannot be read, of whichever relation."""
+        return frozenset(name for relation in self.relations.values() for name in relation.unreadable)
+
     def foreign_keys(self) -> Iterable[tuple[Relation, Key]]:
         """Foreign keys between usable relations, for descriptions."""
         for relation in self.relations.values():

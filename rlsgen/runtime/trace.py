@@ -151,7 +151,7 @@ def _owner(scan: Scan, named: Mapping[Name, object], aliases: Mapping[str, Name]
 def _aliases(sql: str) -> dict[str, Name]:
     """What the statement, as the guard wrote it, calls the relations in it."""
     found: dict[str, Name] = {}
-    pending: list[Message] = [deep(lambda: postgast.parse(sql))]
+    pending: list[Message] = [deep(lambda: postgast.parse(sql), size=len(sql))]
     while pending:
         message = pending.pop()
         if isinstance(message, pb.RangeVar):

@@ -64,11 +64,16 @@ def _ascii_offset(offset: int) -> int:
 class Offsets:
     """From bytes to characters of one text."""
 
-    __slots__ = ("_data",)
+    __slots__ = ("_data", "_last")
 
     def __init__(self, text: str) -> None:
         self._data = text.encode()
+        self._last = 0, 0  # a byte where a character begins, and how many characters stand before it
 
     def character(self, byte: int) -> int:
-        """How many characters stand before this byte."""
-        return len(self._data[:byte].decode(errors="replace"))
+        """How many characters stand before this byte. Asked in ascending order, a text is counted once."""
+        at, before = self._last if self._last[0] <= byte else (0, 0)
+        found = before + len(self._data[at:byte].decode(errors="replace"))
+        if byte >= len(self._data) or self._data[byte] & 0xC0 != 0x80:
+            self._last = byte, found
+        return found

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
 from rlsgen.errors import StatementRefused
 from rlsgen.runtime.guard import Guard
-from rlsgen.runtime.guard.deep import STACK_BYTES, deep
+from rlsgen.runtime.guard import deep as module
+from rlsgen.runtime.guard.deep import SHORT, STACK_BYTES, deep
 from rlsgen.runtime.guard.text import MAX_BYTES
 
 SHAPES = {
@@ -111,6 +113,8 @@ def test_wide_texts_are_fine(guard: Guard) -> None:
     guard.check(f"SELECT {', '.join(map(str, range(3000)))}")
     guard.check(f"SELECT count(*) FROM orders WHERE id IN ({', '.join(map(str, range(9000)))})")
     guard.check("SELECT count(*) FROM orders WHERE " + " OR ".join(f"id = {n}" for n in range(1000)))
+    columns = ", ".join(["title", "body"] * 30)
+    guard.check(f"UPDATE notes SET ({columns}) = (SELECT {columns} FROM notes WHERE (id, title) = (1, 'a'))")
     guard.check(
         "SELECT "
         + ", ".join(f"sum(CASE WHEN status = 's{n}' THEN total END) AS s{n}" for n in range(200))
@@ -126,6 +130,7 @@ def test_wide_texts_are_fine(guard: Guard) -> None:
         ("SELECT " + "1+" * 100_000 + "1", "size"),
         ("SELECT 'ä" + "ä" * (MAX_BYTES // 2) + "'", "size"),
         ("SELECT 1" + ",1" * 15_000, "size"),
+        ("SELECT 1 FROM teams t, " + ", ".join(f"abs(x) t{n}" for n in range(1000)), "size"),
         ("SELECT 'a\0b'", "syntax"),
         ("SELECT '\ud800'", "syntax"),
         ("", "text"),
@@ -135,6 +140,80 @@ def test_bounds(guard: Guard, text: str, reason: str) -> None:
     with pytest.raises(StatementRefused) as caught:
         guard.check(text)
     assert caught.value.reason == reason
+
+
+_WIDE = ", ".join(f"1 AS a{n}" for n in range(1600))
+SLOW = {
+    "signs": "SELECT " + "-+" * 32_000 + "1",
+    "comments in a row": "SELECT 1" + "/**/" * 16_000,
+    "comments in comments": "SELECT " + "/*" * 16_000 + "*/" * 16_000 + "1",
+    "digits of an interval": f"SELECT * FROM generate_series(now(), now(), interval '{'1' * 60_000}!')",
+    "intervals": "SELECT " + ", ".join(["generate_series(now(), now(), interval '" + "1" * 190 + "!')"] * 250),
+    "digits of a clock": f"SELECT * FROM generate_series(now(), now(), interval '{'1' * 60_000}:11')",
+    "digits of a width": f"SELECT format('%{'9' * 60_000}s', 'a')",
+    "places of letters": "SELECT " + "ä." * 16_000 + "a",
+    "natural joins": f"WITH t AS (SELECT {_WIDE}) SELECT 1 IN ({', '.join(['(SELECT 1 FROM t NATURAL JOIN t u)'] * 1000)})",
+    "copies": f"UPDATE notes SET ({', '.join(['title'] * 600)}) = (SELECT {', '.join(['1'] * 600)})",
+    "copies of a row": f"UPDATE notes SET ({', '.join(['title'] * 2000)}) = ROW({', '.join(['1'] * 2000)})",
+    "groups": f"SELECT {', '.join(f'id a{n}' for n in range(3600))} FROM teams GROUP BY {', '.join(['zz'] * 3600)}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SLOW.values(), ids=SLOW)
+def test_no_text_takes_long(guard: Guard, text: str) -> None:
+    """Each took from a second to days before it was bounded; now far less than the bound here."""
+    start = time.perf_counter()
+    reason(guard, text)
+    assert time.perf_counter() - start < 3
+
+
+def test_decorated_comments_are_fine(guard: Guard) -> None:
+    guard.check(f"/*{'*' * 400}*/ SELECT 1 -- {'=' * 2_000}\n, '{'-' * 2_000}'")
+
+
+def test_keys_take_turns() -> None:
+    """One key's hundred jobs delay another's by the one that runs, and by one more."""
+    done: list[str] = []
+    go = threading.Event()
+
+    def lane(key: str) -> threading.Thread:
+        def job() -> None:
+            deep(wait, key=key, size=SHORT + 1)
+
+        def wait() -> None:
+            go.wait(10)
+            done.append(key)
+
+        thread = threading.Thread(target=job)
+        thread.start()
+        return thread
+
+    threads = [lane("storm") for _ in range(50)]
+    while not deep_waits(49):
+        pass
+    threads.append(lane("other"))
+    while not deep_waits(50):
+        pass
+    deep(lambda: done.append("short"), key="third")
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert done[0] == "short"
+    assert "other" in done[1:4]
+    assert len(done) == 52
+
+
+def deep_waits(number: int) -> bool:
+    """Whether so many jobs wait in the lane of long texts."""
+    jobs = module._lanes[1]._jobs
+    return jobs is not None and sum(len(each) for each in jobs._waiting.values()) == number
+
+
+def test_a_quote_that_was_left_open_does_not_repeat_the_text(guard: Guard) -> None:
+    for text in ("SELECT 'x" + "y" * 10_000, "SELECT " + "@" * 3_000):
+        with pytest.raises(StatementRefused) as caught:
+            guard.check(text)
+        assert len(caught.value.message) < 400
 
 
 @pytest.mark.parametrize("text", [None, 1, b"SELECT 1", ["SELECT 1"]])

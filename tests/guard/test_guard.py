@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from rlsgen.identifiers import Name
 from rlsgen.runtime.guard import Guard
 from rlsgen.runtime.guard.guard import CACHE_ENTRIES
 from rlsgen.spec.load import parse_spec
+from rlsgen.spec.model import TableSpec
 from tests.guard.conftest import POLICIES
 from tests.guard.shop import ALDER, Shop
 
@@ -176,6 +178,61 @@ def test_functions_of_the_spec(guarded: Shop) -> None:
     assert refusal(guard, "SELECT x.y FROM f(1) AS x").reason == "column"
     assert guard.check("SELECT x.y FROM f(1) AS x(y)").sql == "SELECT x.y FROM tools.f(1) x(y)"
     assert guard.check("SELECT x.x FROM f(1) AS x").sql == "SELECT x.x FROM tools.f(1) x(x)"
+
+
+HIDDEN = [
+    "SELECT {} FROM users",
+    "SELECT u.id, u.name, {} FROM users u GROUP BY u.id",
+    "SELECT u.id FROM users u GROUP BY u.id HAVING max({}) > 'a'",
+    "SELECT (SELECT {}) FROM users u GROUP BY u.id",
+    "SELECT u.id FROM users u GROUP BY u.id ORDER BY {}",
+    "SELECT u.id FROM users u, LATERAL (SELECT {}) x GROUP BY u.id",
+    "SELECT u.id, u.name FROM users u JOIN (SELECT 'x' AS {}) x USING ({}) GROUP BY u.id",
+    "SELECT u.id FROM users u WHERE EXISTS (SELECT FROM teams WHERE {} = 'a') GROUP BY u.id",
+    "SELECT u.{} FROM users u GROUP BY u.id",
+    "SELECT (u).{} FROM users u",
+]
+
+
+@pytest.mark.parametrize("text", HIDDEN)
+def test_a_hidden_column_looks_like_one_that_does_not_exist(guarded: Shop, text: str) -> None:
+    """Where the table itself stood in FROM, Postgres denied the one and did not know the other."""
+    said: list[tuple[object, ...]] = []
+    for name in ("password_hash", "passwort_hash"):
+        with guarded.talking(ALDER) as talk:
+            try:
+                answer = talk.checked(guarded.guard.check(text.replace("{}", name)))
+                said.append((answer.state, answer.message.replace(name, "?").splitlines()[0]))
+            except StatementRefused as error:
+                said.append((error.reason, error.message.replace(name, "?"), error.hint, error.offset))
+    assert said[0] == said[1]
+    assert said[0][0] in ("42703", "column")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "UPDATE users SET name = 'x' WHERE {} = 'a'",
+        "UPDATE users SET name = {}",
+        "UPDATE users SET name = (SELECT max(name) FROM teams WHERE {} > 'a')",
+        "UPDATE users SET name = 'x' RETURNING {}",
+        "DELETE FROM users u USING teams t WHERE {} IS NULL",
+    ],
+)
+def test_a_write_that_names_a_hidden_column(guarded: Shop, text: str) -> None:
+    name = Name("public", "users")
+    users = guarded.schema.relations[name]
+    assert isinstance(users.declared, TableSpec)
+    declared = replace(users.declared, allow=("select", "update", "delete"))
+    columns = tuple(replace(each, updatable=True) for each in users.columns)
+    users = replace(users, declared=declared, columns=columns, deletable=True)
+    guard = Guard(guarded.spec, replace(guarded.schema, relations={**guarded.schema.relations, name: users}))
+    said = []
+    for column in ("password_hash", "passwort_hash"):
+        error = refusal(guard, text.format(column))
+        said.append((error.message.replace(column, "?"), error.reason, error.hint, error.offset))
+    assert said[0] == said[1]
+    guard.check("UPDATE users SET name = (SELECT name AS n FROM teams ORDER BY n LIMIT 1) WHERE email = 'x'")
 
 
 def test_the_cache_is_bounded(guarded: Shop) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rlsgen.runtime.guard import Guard
 from rlsgen.spec.load import parse_spec
 from tests.guard.conftest import provision
-from tests.guard.shop import Shop
+from tests.guard.shop import Shop, Talk
 from tests.support.postgres import Databases, Server
 
 SPEC = """
@@ -100,6 +100,13 @@ def zoo(server: Server) -> Iterator[Shop]:
     databases.drop()
 
 
+@pytest.fixture(scope="module")
+def talk(zoo: Shop) -> Iterator[Talk]:
+    """One transaction for all that only reads: a connection for each text takes as long as the text."""
+    with zoo.talking(CONTEXT) as talk:
+        yield talk
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_which_tables_have_twins(zoo: Shop, name: str) -> None:
     """Not for OR, = ANY, numeric, expressions, hidden columns, nor self-references."""
@@ -109,8 +116,8 @@ def test_which_tables_have_twins(zoo: Shop, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_table_alone(zoo: Shop, name: str) -> None:
-    assert compare(zoo, f"SELECT * FROM {name}") > 0
+def test_every_table_alone(zoo: Shop, talk: Talk, name: str) -> None:
+    assert compare(zoo, talk, f"SELECT * FROM {name}") > 0
 
 
 def test_an_absent_field_is_null(zoo: Shop) -> None:
@@ -121,11 +128,10 @@ def test_an_absent_field_is_null(zoo: Shop) -> None:
         assert talk.raw("SELECT * FROM j").rows == ()
 
 
-def compare(zoo: Shop, text: str) -> int:
+def compare(zoo: Shop, talk: Talk, text: str) -> int:
     """The number of rows, after the answers with twins, without, and as written were found equal."""
     one, other = zoo.guard.check(text), zoo.bare.check(text)
-    with zoo.talking(CONTEXT) as talk:
-        twinned, bare, raw = talk.checked(one), talk.checked(other), talk.raw(text)
+    twinned, bare, raw = talk.checked(one), talk.checked(other), talk.raw(text)
     assert bare.columns == twinned.columns
     assert bare.multiset == twinned.multiset, one.sql
     assert bare.state == twinned.state
@@ -191,5 +197,5 @@ def joins(draw: st.DrawFn) -> str:
     max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(text=joins())
-def test_joins_of_every_kind(zoo: Shop, text: str) -> None:
-    compare(zoo, text)
+def test_joins_of_every_kind(zoo: Shop, talk: Talk, text: str) -> None:
+    compare(zoo, talk, text)

@@ -109,7 +109,7 @@ class Checker:
                 each.whole = True
             return
         if len(names) == 1:
-            self._alone(names[0], level)
+            self._alone(names[0], level, at)
             return
         item = self.qualifier(names[:-1], level, at)
         if len(names) == 3:
@@ -129,12 +129,30 @@ class Checker:
             del node.fields[0]
         return item
 
-    def _alone(self, name: str, level: Level) -> None:
+    def _alone(self, name: str, level: Level, at: int) -> None:
         found = level.unqualified(name)
         if isinstance(found, Item):
             found.whole = True
-        elif found is None and (item := level.item(name)) is not None:
-            item.whole = True
+        elif found is None:
+            if (item := level.item(name)) is not None:
+                item.whole = True
+            self.unknown(name, level, at)
+
+    def unknown(self, name: str, level: Level, at: int) -> None:
+        """A name of no column that is seen. Postgres denies a hidden column, and so tells of it, where the table itself
+        stands in FROM: such a table is replaced, or, where it is written to, nothing unknown passes.
+
+        Raises:
+            StatementRefused: the statement writes to a table with hidden columns.
+        """
+        *_, outermost = level.outwards()
+        written = outermost.items[0] if outermost.items and outermost.items[0].node is None else None
+        hidden = written.relation.unreadable if written is not None and written.relation is not None else ()
+        if hidden and name not in level.outputs:
+            raise self.text.refused(f"the column {display(name)} does not exist", reason="column", at=at)
+        for each in level.outwards() if name in self.schema.unreadable else ():
+            for item in each.items:
+                item.whole = item.whole or (item.relation is not None and name in item.relation.unreadable)
 
     def qualifier(self, names: list[str], level: Level, at: int) -> Item:
         """What stands before the last dot.
@@ -204,7 +222,7 @@ class Checker:
         """A function's call."""
         self.allowed.function(self.text, node, at)
         check_size(self.text, node, at)
-        if words(node.funcname)[-1] == "pg_typeof" and not any(each is node for each in self.queries.shown):
+        if words(node.funcname)[-1] == "pg_typeof" and id(node) not in self.queries.shown:
             hint = "write pg_typeof(…)::text"
             raise self.text.refused("pg_typeof must be cast to text", reason="function", at=at, hint=hint)
         self.below(node, level, at)
@@ -213,7 +231,7 @@ class Checker:
         """A cast. Only as text does pg_typeof not look types up by name."""
         inner = unwrap_node(node.arg) if node.HasField("arg") else None
         if isinstance(inner, pb.FuncCall) and words(node.type_name.names)[-1] in ("text", "varchar"):
-            self.queries.shown.append(inner)
+            self.queries.shown[id(inner)] = inner
         self.below(node, level, at)
 
     def type_name(self, node: Any, level: Level, at: int) -> None:

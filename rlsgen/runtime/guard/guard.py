@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Any
 
 import postgast
@@ -43,20 +44,20 @@ class Guard:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def check(self, text: str, parameters: int = 0) -> Statement:
-        """What runs for a text, with `parameters` values for its $1 to $n.
+    def check(self, text: str, parameters: int = 0, *, key: Hashable = None) -> Statement:
+        """What runs for a text, with `parameters` values for its $1 to $n. `key` says for whom: keys take turns.
 
         Raises:
             StatementRefused: it is not allowed, or it is no SQL; why, where in the text, and what to write instead.
         """
-        key = (Text.checked(text), parameters)
+        entry = (Text.checked(text), parameters)
         with self._lock:
-            found = self._cache.get(key)
+            found = self._cache.get(entry)
             if found is not None:
-                self._cache.move_to_end(key)
+                self._cache.move_to_end(entry)
                 return found
-        statement = deep(lambda: self._check(text, parameters))
-        self._remember(key, statement)
+        statement = deep(lambda: self._check(text, parameters), key=key, size=len(text))
+        self._remember(entry, statement)
         return statement
 
     def _remember(self, key: tuple[str, int], statement: Statement) -> None:

@@ -59,7 +59,9 @@ _COMPUTED: dict[type[Message], Callable[[Any], str]] = {
     pb.XmlExpr: lambda node: _XML.get(node.op, ""),
     pb.JsonFuncExpr: lambda node: _JSON.get(node.op, ""),
 }
-_KEEP_ROWS = frozenset({"any_value", "first_value", "lag", "last_value", "lead", "nth_value"})
+_KEEP_ROWS = frozenset({"any_value", "first_value", "lag", "last_value", "lead", "nth_value",
+                         "json_populate_record", "json_populate_recordset", "jsonb_populate_record",
+                         "jsonb_populate_recordset"})  # fmt: skip
 
 
 class Results:

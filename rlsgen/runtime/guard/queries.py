@@ -11,6 +11,7 @@ from postgast import unwrap_node
 
 from rlsgen.identifiers import display
 from rlsgen.runtime.guard.allowed import catalog
+from rlsgen.runtime.guard.bounds import Bounds
 from rlsgen.runtime.guard.naming import certain_name, column_name
 from rlsgen.runtime.guard.relations import settle, star_columns
 from rlsgen.runtime.guard.scope import Columns, Item, Level, Out, Source
@@ -18,10 +19,6 @@ from rlsgen.runtime.guard.text import words
 
 if TYPE_CHECKING:
     from rlsgen.runtime.guard.checker import Checker
-
-MAX_RESULTS = 1_664  # Postgres' own bound for columns of a result: MaxTupleAttributeNumber
-MAX_COLUMNS = 10_000
-"""Of everything in one FROM: stars over stars grow exponentially, and checking must not take longer than running."""
 
 _AFTER_FROM = ("where_clause", "having_clause", "limit_offset", "limit_count")
 _LISTS = ("distinct_clause", "group_clause", "window_clause", "sort_clause")
@@ -32,7 +29,8 @@ class Queries:
 
     def __init__(self, checker: Checker) -> None:
         self._checker = checker
-        self.shown: list[Message] = []  # calls that stand directly under a cast to text
+        self.shown: dict[int, Message] = {}  # calls that stand directly under a cast to text, by identity
+        self._bounds = Bounds(checker.text)
 
     def nested(self, node: pb.Node, outer: Level | None, ctes: Mapping[str, Columns], at: int) -> Columns:
         """Check a sub-query, whatever statement it is.
@@ -61,6 +59,7 @@ class Queries:
             columns = self._plain(node, level, at)
         if node.op != pb.SETOP_NONE or node.values_lists:
             level.columns = [(out, None) for out in columns.outs]
+            level.outputs = frozenset(out.name for out in columns.outs)
             self._rest(node, level, at)
         checker.results.add(node, columns)
         return columns
@@ -68,6 +67,7 @@ class Queries:
     def _plain(self, node: Any, level: Level, at: int) -> Columns:
         self.from_clause(node.from_clause, level, at)
         columns = self.targets(node.target_list, level, at)
+        level.outputs = frozenset(out.name for out in columns.outs)
         self._rest(node, level, at)
         self.settle(node, level)
         return columns
@@ -94,7 +94,7 @@ class Queries:
             if _star(target):
                 self._checker.star(target.val.column_ref, level, self._checker.place(target.val.column_ref, place))
                 columns, whole = star_columns(target, level)
-                self._few(len(outs) + len(columns), MAX_RESULTS, place)
+                self._bounds.results(len(outs) + len(columns), place)
                 outs += [out for out, _ in columns]
                 complete = complete and whole
             else:
@@ -166,7 +166,7 @@ class Queries:
         """Check the entries of FROM; the level has them afterwards."""
         for node in nodes:
             source = self._entry(node, level, level.items, level.columns, at)
-            self._few(len(level.columns) + len(source.columns), MAX_COLUMNS, at)
+            self._bounds.beside(len(level.items) + len(source.items), len(level.columns) + len(source.columns), at)
             level.items = [*level.items, *source.items]
             level.columns = [*level.columns, *source.columns]
             level.complete = level.complete and source.complete
@@ -179,11 +179,15 @@ class Queries:
         self._checker.known(entry, at)
         if isinstance(entry, pb.JoinExpr):
             return self._join(entry, level, left, left_columns, at)
+        source = self._single(node, entry, level, level.beside(left, left_columns), at)
+        self._bounds.more(len(source.columns), at)
+        return source
+
+    def _single(self, node: pb.Node, entry: Any, level: Level, beside: Level, at: int) -> Source:
         if isinstance(entry, pb.RangeVar):
             return _source(self.table(node, level, at))
         alias = entry.alias
         self._alias(alias, at)
-        beside = level.beside(left, left_columns)
         if isinstance(entry, pb.RangeSubselect):
             outer = beside if entry.lateral else level.outer
             columns = self.nested(entry.subquery, outer, level.ctes, at).renamed(words(alias.colnames))
@@ -239,7 +243,7 @@ class Queries:
                 checker.walk(each, level, at)
             found, known, certain = self._function_columns(call, columns, alias, len(functions), level)
             outs += found
-            self._few(len(outs), MAX_RESULTS, at)
+            self._bounds.results(len(outs), at)
             complete, guessed = complete and known, guessed and not certain
         names = words(alias.colnames)
         counted = [Out("ordinality")] if entry.ordinality else []
@@ -272,8 +276,11 @@ class Queries:
     ) -> Source:
         one = self._entry(node.larg, level, left, left_columns, at)
         other = self._entry(node.rarg, level, [*left, *one.items], [*left_columns, *one.columns], at)
-        self._few(len(left_columns) + len(one.columns) + len(other.columns), MAX_COLUMNS, at)
+        wide = len(left_columns) + len(one.columns) + len(other.columns)
+        self._bounds.beside(len(left) + len(one.items) + len(other.items), wide, at)
         joined = _joined(node, one, other)
+        for name in words(node.using_clause):
+            self._checker.unknown(name, Level(None, {}, joined.items), at)
         if node.HasField("quals"):
             inside = Level(level.outer, level.ctes, joined.items, [*one.columns, *other.columns])
             self._checker.walk(node.quals, inside, at)
@@ -289,11 +296,6 @@ class Queries:
             item.inside = True
         columns = Columns(tuple(out for out, _ in joined.columns), joined.complete).renamed(words(node.alias.colnames))
         return _source(Item(node.alias.aliasname, columns.outs, columns.complete))
-
-    def _few(self, columns: int, most: int, at: int) -> None:
-        if columns > most:
-            message = f"more than {most:,} columns at this place"
-            raise self._checker.text.refused(message, reason="size", at=at, hint="name the columns that are needed")
 
     def _alias(self, alias: Any, at: int) -> None:
         if alias.aliasname:
@@ -346,8 +348,8 @@ def _joined(node: Any, one: Source, other: Source) -> Source:
     if node.is_natural:
         theirs = {out.name for out, _ in other.columns}
         names = [out.name for out, _ in one.columns if out.name in theirs]
-    merged = [(Out(name), None) for name in names]
-    rest = [each for each in [*one.columns, *other.columns] if each[0].name not in names]
+    merged, shared = [(Out(name), None) for name in names], set(names)
+    rest = [each for each in [*one.columns, *other.columns] if each[0].name not in shared]
     complete = one.complete and other.complete
     return Source([*one.items, *other.items], [*merged, *rest], complete)
 

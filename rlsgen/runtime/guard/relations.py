@@ -145,13 +145,16 @@ def _target(value: pb.Node) -> pb.Node:
 def _grouped(node: Any, level: Level) -> set[tuple[int, str]]:
     """The columns of FROM that the query groups by, alone and not in grouping sets."""
     found: set[tuple[int, str]] = set()
+    named = _columns_by_output(node) if node.group_clause else {}
     for each in node.group_clause:
         inner = unwrap_node(each)
         if isinstance(inner, pb.A_Const) and inner.HasField("ival") and 0 < inner.ival.ival <= len(node.target_list):
             inner = unwrap_node(node.target_list[inner.ival.ival - 1].res_target.val)
         if not isinstance(inner, pb.ColumnRef):
             continue
-        column = _column(inner, level) or _by_output_name(inner, node, level)
+        column = _column(inner, level)
+        if column is None and len(inner.fields) == 1 and (output := named.get(words(inner.fields)[0])) is not None:
+            column = _column(output, level)
         if column is not None:
             found.add(column)
     return found
@@ -166,10 +169,10 @@ def _column(node: Any, level: Level) -> tuple[int, str] | None:
     return (id(item), names[-1]) if item is not None and item.column(names[-1]) else None
 
 
-def _by_output_name(node: Any, query: Any, level: Level) -> tuple[int, str] | None:
-    names = words(node.fields)
+def _columns_by_output(query: Any) -> dict[str, Any]:
+    """The columns among the results that have a name of their own; the first of each name."""
+    found: dict[str, Any] = {}
     for each in query.target_list:
-        target = each.res_target
-        if len(names) == 1 and target.name == names[0] and target.val.HasField("column_ref"):
-            return _column(target.val.column_ref, level)
-    return None
+        if each.res_target.name and each.res_target.val.HasField("column_ref"):
+            found.setdefault(each.res_target.name, each.res_target.val.column_ref)
+    return found

@@ -92,7 +92,9 @@ class Level:
     items: list[Item] = field(default_factory=list)
     columns: list[tuple[Out, Item | None]] = field(default_factory=list)
     complete: bool = True
+    outputs: frozenset[str] = frozenset()  # what its results are called: GROUP BY and ORDER BY may name these
     places: list[Item] = field(default_factory=list)  # all that the query may still change in FROM
+    _named: tuple[Any, int, dict[str, list[Item]]] | None = None  # of the items, as they were then
     _index: tuple[Any, dict[str, tuple[Out, Item | None]]] | None = None  # of the columns, as they were then
 
     def outwards(self) -> Iterator[Level]:
@@ -105,8 +107,8 @@ class Level:
     def item(self, name: str, schema: str | None = None) -> Item | None:
         """What a qualifier means."""
         for level in self.outwards():
-            for item in level.items:
-                if item.name == name and (schema is None or item.schema == schema):
+            for item in level._items_by_name().get(name, ()):
+                if schema is None or item.schema == schema:
                     return item
         return None
 
@@ -123,6 +125,14 @@ class Level:
             if not level.complete:
                 return None
         return self.item(name)
+
+    def _items_by_name(self) -> dict[str, list[Item]]:
+        if self._named is None or self._named[0] is not self.items or self._named[1] != len(self.items):
+            found: dict[str, list[Item]] = {}
+            for item in self.items:
+                found.setdefault(item.name, []).append(item)
+            self._named = self.items, len(self.items), found
+        return self._named[2]
 
     def _columns_by_name(self) -> dict[str, tuple[Out, Item | None]]:
         """The first column of each name. Thousands of names times thousands of columns would take minutes."""

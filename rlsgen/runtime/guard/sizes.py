@@ -42,9 +42,12 @@ _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     "^": math.pow,
 }
 _TODAY = ("now", "today", "tomorrow", "yesterday")
-_PART = re.compile(r"([+-]?[0-9]*\.?[0-9]+)\s*([a-z]+)")  # of an interval, which is no SQL
+_LONGEST = 200
+"""Characters of a number, date or interval that are looked at: nothing that Postgres reads as one needs as many."""
+# None of these looks at a character twice for the same beginning.
+_PART = re.compile(r"([+-]?(?>[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)) ?([a-z]++)")  # of an interval, which is no SQL
 _WIDTH = re.compile(r"%(?:[0-9]+\$)?-?(\*|[0-9]+)")  # of format()'s template, which is no SQL
-_CLOCK = re.compile(r"([+-]?)([0-9]+):([0-9]+)(?::([0-9.]+))?$")
+_CLOCK = re.compile(r"([+-]?)([0-9]++):([0-9]++)(?::([0-9]++(?:\.[0-9]*+)?))?$")
 
 
 def check_size(text: Text, node: Any, at: int) -> None:
@@ -114,7 +117,7 @@ def _template(text: Text, node: Message, at: int) -> None:
         hint = "write the template as a text, or use concat() or ||"
         raise text.refused("the template of format must be a constant", reason="size", at=at, hint=hint)
     for width in _WIDTH.findall(node.sval.sval.replace("%%", "")):
-        if width == "*" or int(width) > 1000:
+        if width == "*" or len(width.lstrip("0")) > 4 or int(width[-4:]) > 1000:
             raise text.refused("format can fill up to a width of 1000, written as a number", reason="size", at=at)
 
 
@@ -161,9 +164,10 @@ def _constant(node: pb.A_Const) -> float | None:
     try:
         if kind == "fval":
             return float(node.fval.fval.replace("_", ""))
-        return float(node.sval.sval) if kind == "sval" else None
+        value = float(node.sval.sval) if kind == "sval" else None
     except ValueError:
         return None
+    return math.inf if value is not None and math.isnan(value) else value  # Postgres: greater than every number
 
 
 def _computed(node: pb.A_Expr, of: Callable[[Message], float | None]) -> float | None:
@@ -237,9 +241,9 @@ def _date(written: str) -> float | None:
 
 def _interval(written: str | None) -> float | None:
     """Seconds of an interval in words or as hours:minutes."""
-    if written is None:
+    text = " ".join(written.lower().split()) if written is not None else ""
+    if not text or len(text) > _LONGEST:
         return None
-    text = written.strip().lower()
     total, found = 0.0, False
     clock = _CLOCK.search(text)
     if clock:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import postgast
@@ -16,6 +18,15 @@ from rlsgen.spec.sqltext import COMMENTS, Offsets, SqlTextError, Token, tokens
 
 MAX_BYTES = 64 * 1024
 MAX_TOKENS = 20_000
+MAX_RESCANNED = 20_000_000
+"""Of all runs of signs, the squares of their lengths: Postgres' scanner reads `-+-+-+`, and `/**//**/` too, as one
+operator up to its end, keeps the first sign, and begins again behind it: 64 KB took 16 seconds, four times."""
+MAX_MESSAGE = 300
+"""Characters of what Postgres' grammar says."""
+MAX_COPIED = 100_000
+"""Columns in `SET (a, b) = …` times words: the tree has a copy of what they are set to for each of them, and 4 KB took
+seven seconds, 64 KB all memory, before anybody looked at the tree."""
+_SIGNS = re.compile(r"[-~!@#^&|`?+*/%<>=]{64,}")
 
 
 class Text:
@@ -47,7 +58,7 @@ class Text:
             return postgast.parse(self.text)
         except postgast.PgQueryError as error:
             offset = min(max(error.cursorpos - 1, 0), len(self.text)) if error.cursorpos > 0 else None
-            raise StatementRefused(error.message, reason="syntax", text=self.text, offset=offset) from None
+            raise StatementRefused(_short(error.message), reason="syntax", text=self.text, offset=offset) from None
         except DecodeError:  # protobuf reads 100 levels of messages, of which each level of SQL takes two or more
             raise self.too_deep() from None
 
@@ -66,17 +77,44 @@ class Text:
             raise self.refused(
                 f"the statement has {size} bytes; at most {MAX_BYTES} are allowed", reason="size", hint=hint
             )
+        if sum((run.end() - run.start()) ** 2 for run in _SIGNS.finditer(text)) > MAX_RESCANNED:
+            raise self.refused("the statement has too many signs in a row", reason="size", hint="leave them out")
         try:
             found = [token for token in tokens(text) if token.kind not in COMMENTS]
         except SqlTextError as error:
-            raise StatementRefused(error.message, reason="syntax", text=text, offset=error.offset) from None
+            raise StatementRefused(_short(error.message), reason="syntax", text=text, offset=error.offset) from None
         if len(found) > MAX_TOKENS:
             hint = "pass long lists as one array parameter: id = ANY ($1)"
             raise self.refused(f"the statement has more than {MAX_TOKENS} words and signs", reason="size", hint=hint)
+        if _copied(found) > MAX_COPIED:
+            raise self.refused(
+                "too many columns are set at once", reason="size", hint="set them one by one: a = 1, b = 2"
+            )
         if all(token.kind == pb.ASCII_59 for token in found):
             what = "is empty" if not text.strip() else "has nothing but comments or semicolons in it"
             raise self.refused(f"the statement {what}", reason="text", hint="write one SELECT")
         return found
+
+
+def _short(message: str) -> str:
+    """Postgres' words; where a quote was left open they repeat the rest of the text."""
+    return message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…"
+
+
+def _copied(found: list[Token]) -> int:
+    """How many words the copies in an UPDATE's tree can have."""
+    if not any(token.kind == pb.UPDATE for token in found):
+        return 0
+    columns, lists = 0, [1]
+    for token, following in pairwise(found):
+        if token.kind == pb.ASCII_40:
+            lists.append(1)
+        elif token.kind == pb.ASCII_44:
+            lists[-1] += 1
+        elif token.kind == pb.ASCII_41 and len(lists) > 1:
+            set_to = following.kind == pb.ASCII_61
+            columns += lists.pop() * set_to
+    return columns * len(found)
 
 
 def suggestion(name: str, known: Iterable[str], otherwise: str = "") -> str:
