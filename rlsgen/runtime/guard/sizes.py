@@ -41,6 +41,7 @@ _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     "/": operator.truediv,
     "^": math.pow,
 }
+_NUMBERS = ("int2", "int4", "int8", "numeric", "float4", "float8")
 _TODAY = ("now", "today", "tomorrow", "yesterday")
 _LONGEST = 200
 """Characters of a number, date or interval that are looked at: nothing that Postgres reads as one needs as many."""
@@ -101,13 +102,20 @@ def _bounded(text: Text, name: str, sizes: Sequence[Message], at: int, most: int
 
 
 def _most(node: Message) -> float | None:
-    """The most that an expression can be."""
+    """The most that a size can be. No arithmetic: Postgres divides and rounds in types of its own, and NaN is large."""
     if isinstance(node, pb.MinMaxExpr) and node.op == pb.IS_LEAST:
-        known = [value for each in node.args if (value := _number(unwrap_node(each))) is not None]
+        # Texts without a type would make it the least of texts, where '60' comes after '1000000'.
+        arms = [arm for each in node.args if not _is_text(arm := unwrap_node(each))]
+        known = [value for arm in arms if (value := _most(arm)) is not None]
         return min(known) if known else None
     if isinstance(node, pb.TypeCast):
-        return _most(unwrap_node(node.arg))
-    return _number(node)
+        return _most(unwrap_node(node.arg)) if words(node.type_name.names)[-1] in _NUMBERS else None
+    value = _constant(node) if isinstance(node, pb.A_Const) else None
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _is_text(node: Message) -> bool:
+    return isinstance(node, pb.A_Const) and node.HasField("sval")
 
 
 def _template(text: Text, node: Message, at: int) -> None:
@@ -164,10 +172,9 @@ def _constant(node: pb.A_Const) -> float | None:
     try:
         if kind == "fval":
             return float(node.fval.fval.replace("_", ""))
-        value = float(node.sval.sval) if kind == "sval" else None
+        return float(node.sval.sval) if kind == "sval" else None
     except ValueError:
         return None
-    return math.inf if value is not None and math.isnan(value) else value  # Postgres: greater than every number
 
 
 def _computed(node: pb.A_Expr, of: Callable[[Message], float | None]) -> float | None:
