@@ -148,7 +148,7 @@ class _Destroyer:
         label = "a privilege, as it was" if relation == FOUNDATION else f"a privilege on {relation}, as it was"
         for entry in self._ledger.of(relation, "public"):
             if entry.before["reverse"]:
-                reverse = kept_privileges(entry.before["reverse"])
+                reverse = kept_privileges(entry.before["reverse"], self._catalog.database)
                 body = fill("BEGIN\n{};\nEXCEPTION WHEN {} THEN NULL;\nEND", reverse, _GONE)
                 block = fill("DO {}", dollar_quoted(body))
                 yield Step("grant", label, block, Sql(""), forget("public", relation, entry.name))

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from postgast import pg_query_pb2 as pb
 
 from rlsgen.errors import ServerError
-from rlsgen.identifiers import Name, Sql
+from rlsgen.identifiers import Name, Sql, join
 
 # What aclexplode says of relations and their columns.
 _ON_RELATIONS = frozenset(
@@ -33,15 +33,21 @@ def kept_policy(text: object, table: Name, policy: str) -> Sql:
     raise ServerError(f"the ledger's row about policy {policy!r} on {table} does not make that policy", hint=_HINT)
 
 
-def kept_privileges(text: object) -> Sql:
+def kept_privileges(text: object, database: str) -> Sql:
     """The statements that give privileges back: GRANT, REVOKE, and both in ALTER DEFAULT PRIVILEGES.
+
+    What they say of a database is said of `database`: the ledger may have come here in a copy, or the database was
+    renamed, and another database's privileges are not this one's to give.
 
     Raises:
         ServerError: something else is among them.
     """
-    kinds = {statement.WhichOneof("node") for statement in _parsed(text)}
+    statements = _parsed(text)
+    kinds = {statement.WhichOneof("node") for statement in statements}
     if kinds and kinds <= {"grant_stmt", "alter_default_privileges_stmt"}:
-        return Sql(str(text))
+        if not any(map(_on_database, statements)):
+            return Sql(str(text))
+        return join(";\n", [_on_this(statement, database) for statement in statements])
     raise ServerError("the ledger's row about a privilege does more than give it back", hint=_HINT)
 
 
@@ -55,6 +61,17 @@ def kept_grants(entries: object, table: Name) -> list[tuple[str, str]]:
     if not all(_is_pair(row) and row[0] in _ON_RELATIONS for row in rows):
         raise ServerError(f"the ledger's row about privileges on {table} has something else in it", hint=_HINT)
     return [(str(privilege), str(column)) for privilege, column in rows]
+
+
+def _on_database(statement: pb.Node) -> bool:
+    return statement.WhichOneof("node") == "grant_stmt" and statement.grant_stmt.objtype == pb.OBJECT_DATABASE
+
+
+def _on_this(statement: pb.Node, database: str) -> Sql:
+    if _on_database(statement):
+        del statement.grant_stmt.objects[:]
+        statement.grant_stmt.objects.add().string.sval = database
+    return Sql(postgast.deparse(pb.ParseResult(stmts=[pb.RawStmt(stmt=statement)])))
 
 
 def _is_pair(entry: object) -> bool:

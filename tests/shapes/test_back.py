@@ -218,6 +218,20 @@ def test_destroy_works_in_a_restored_copy_too(before: Case, database_factory: Da
     copy = _restored(database_factory, before)
     copy.destroy()
     assert _differences(first, dump(copy, "--schema-only")) == []
+    assert_nothing_to_do(before)
+
+
+def test_destroy_in_a_copy_gives_back_rights_on_that_copy(before: Case, database_factory: Databases) -> None:
+    """The ledger came with the copy; what it says of "the database" is not said of the one that it was written in."""
+    before.apply()
+    before.database.close()
+    copy = Case(database_factory(template=before.database.name, name=f'{before.database.name} "ü".o\'c'))
+    copy.apply()
+    copy.destroy()
+    assert copy.admin.execute(
+        "SELECT has_database_privilege('nl_conversation', current_database(), 'TEMPORARY')"
+    ).fetchone() == (True,)
+    assert_nothing_to_do(before)
 
 
 def test_clone_is_as_provisioned(database_factory: Databases, provisioned_template: str) -> None:
