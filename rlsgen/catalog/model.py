@@ -181,7 +181,7 @@ class Function:
     grants: tuple[Grant, ...]
     definition: str  # pg_get_functiondef for rlsgen's own, empty for others
     extension: str | None
-    offered: bool  # the conversation role reaches it without its schema: by an operator, a cast, an aggregate, a view
+    offered: bool  # the conversation role reaches it without its schema: by an operator, a cast, a view, a default, …
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 It runs with its owner's rights, to whom row security most often does not apply: whatever it returns or does, it does
 for all organisations. EXECUTE is everybody's as soon as a function is made. A schema that conversations may not enter
-does not keep it from them where an operator, a cast, an aggregate or a view leads to it.
+does not keep it from them where something else leads to it: an operator, a cast, a view, an aggregate or another
+function's SQL body, a default, a check.
 """
 
 from __future__ import annotations
