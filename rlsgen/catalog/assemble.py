@@ -303,10 +303,11 @@ def _functions(rows: Rows, roles: _RoleNames, grants: Mapping[str, tuple[Grant, 
             leakproof=leakproof,
             config=tuple(config or ()),
             grants=grants.get(acl, ()),
-            definition=definition or "",
+            definition=text or "",
             extension=extension,
+            offered=bool(more[0]),
         )
-        for oid, schema, name, arguments, result, owner, definer, leakproof, config, acl, definition, extension in rows
+        for oid, schema, name, arguments, result, owner, definer, leakproof, config, acl, text, extension, *more in rows
     )
 
 

@@ -165,7 +165,10 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function or procedure that matters: all in rlsgen's schemas; elsewhere SECURITY DEFINER or LEAKPROOF ones."""
+    """A function or procedure that matters: all in rlsgen's schemas; elsewhere SECURITY DEFINER or LEAKPROOF ones.
+
+    Of Postgres' own, those that somebody marked LEAKPROOF.
+    """
 
     oid: int
     name: Name
@@ -178,6 +181,7 @@ class Function:
     grants: tuple[Grant, ...]
     definition: str  # pg_get_functiondef for rlsgen's own, empty for others
     extension: str | None
+    offered: bool  # the conversation role reaches it without its schema: by an operator, a cast, a view, a default, …
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,11 +228,15 @@ class LargeObjects:
 
 @dataclass(frozen=True, slots=True)
 class SystemPrivilege:
-    """What PUBLIC holds on something of Postgres' own, or of an extension, that was made without it."""
+    """What PUBLIC holds on something of Postgres' own, or of an extension, that was made without it.
 
-    kind: Literal["function", "relation"]
+    System columns (ctid) of any relation as well, also where the conversation role holds them itself.
+    """
+
+    kind: Literal["function", "relation", "schema", "parameter", "foreign-data wrapper", "foreign server"]
     object: str  # as regprocedure and regclass show it
-    privilege: str
+    privilege: str  # of a column: SELECT (ctid), fit for a statement
+    everybody: bool  # else the conversation role
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ _ALWAYS = (
     "large_objects", "system_privileges", "session_settings",
 )  # fmt: skip
 
-_ABOUT_THE_ROLE = ("dependencies", "extensions")
+_ABOUT_THE_ROLE = ("dependencies", "extensions", "functions", "system_privileges")
 
 
 def read_catalog(connection: Connection, conversation: str) -> Catalog:

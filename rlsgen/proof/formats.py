@@ -76,7 +76,11 @@ def to_github(findings: Sequence[Finding], file: str) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    # A log is read on terminals: what would steer them, or turn the reading direction, is shown as an escape.
+    shown = "".join(
+        each if each in "\r\n" or each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+    return shown.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
@@ -137,7 +141,7 @@ def to_junit(findings: Sequence[Finding], rules: Sequence[Rule], *, suite: str =
     counts = {"name": suite, "tests": str(len(rules)), "failures": str(failed), "errors": "0", "skipped": "0"}
     group = ElementTree.SubElement(root, "testsuite", counts)
     for rule in rules:
-        case = ElementTree.SubElement(group, "testcase", {"classname": suite.replace(" ", "."), "name": rule.id})
+        case = ElementTree.SubElement(group, "testcase", {"classname": suite.replace(" ", "."), "name": _xml(rule.id)})
         found = [each for each in findings if each.rule == rule.id]
         if found:
             message = f"{len(found)} finding{'' if len(found) == 1 else 's'}: {found[0].object}"

@@ -350,12 +350,11 @@ class Surplus:
 
     def _definers(self) -> Iterator[Function]:
         for function in self._catalog.functions:
-            public_may = "EXECUTE" in public(function.grants)
-            schema = function.name.schema
-            # Of rlsgen's own functions, compared one by one, EXECUTE is compared too.
-            reachable = self.enters(schema) if schema not in OWN_SCHEMAS else function.name not in self._own
-            if function.definer and public_may and reachable:
-                yield function
+            if function.definer and "EXECUTE" in public(function.grants):
+                schema = function.name.schema
+                # Of rlsgen's own functions, compared one by one, EXECUTE is compared too.
+                if self.enters(schema) if schema not in OWN_SCHEMAS else function.name not in self._own:
+                    yield function
 
     def _is_hidden(self, name: Name) -> bool:
         table, view = self._resolved.tables.get(name), self._resolved.views.get(name)

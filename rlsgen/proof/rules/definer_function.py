@@ -1,7 +1,9 @@
 """Conversations may execute a SECURITY DEFINER function of somebody else.
 
 It runs with its owner's rights, to whom row security most often does not apply: whatever it returns or does, it does
-for all organisations. EXECUTE is everybody's as soon as a function is made.
+for all organisations. EXECUTE is everybody's as soon as a function is made. A schema that conversations may not enter
+does not keep it from them where something else leads to it: an operator, a cast, a view, an aggregate or another
+function's SQL body, a default, a check.
 """
 
 from __future__ import annotations
@@ -43,6 +45,6 @@ def reachable_definers(subject: Subject) -> Iterator[Function]:
     ours = {(entry.relation, entry.name) for entry in subject.catalog.ledger if entry.kind == "function"}
     for function in subject.catalog.functions:
         own = (function.name, function.arguments) in ours or function.name.schema == OWN_SCHEMAS[1]
-        entered = subject.enters(function.name.schema) or function.name.schema == OWN_SCHEMAS[0]
+        entered = subject.enters(function.name.schema) or function.offered or function.name.schema == OWN_SCHEMAS[0]
         if function.definer and not own and entered and subject.holds(function.grants, "EXECUTE"):
             yield function

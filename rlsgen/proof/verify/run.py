@@ -173,12 +173,11 @@ class _Run:
 
     def _find(self, tenants: Tenants) -> None:
         self.progress("finding tenants", 0, 1)
-        scoped = [subject for subject in self.subjects if subject.kind == "scoped"]
         self.stage.truth.snapshot()
         with driver_errors("find tenants in the data"):
             self.contexts = tenants.sample(self.options.tenants)
         self.stage.leave()
-        if not self.contexts and scoped:
+        if not self.contexts:  # also where all is hidden: whether it is, only a conversation can try
             self.uncovered.append(
                 Uncovered("tenants", "no values of context fields are found in the data; give some with --context-json")
             )

@@ -13,13 +13,13 @@ import yaml
 
 from rlsgen.errors import Position
 from rlsgen.proof.exclusions import fits
-from rlsgen.proof.finding import Finding, Severity
+from rlsgen.proof.finding import Finding, Rule, Severity
 from rlsgen.proof.formats import finding_document, summary, to_github, to_junit, to_sarif, to_text
 from rlsgen.proof.manual import explanation, manual
 from rlsgen.proof.rules import ALWAYS, PROVISIONED, RULES
 from rlsgen.spec.model import Exclusion
 
-HOSTILE = 'public."a\nerror: b: forged, %0A::error file=x::y]]><\x1b\x00\ud7ff'
+HOSTILE = 'public."a\nerror: b: forged, %0A::error file=x::y]]><\x1b\x00\u2028\u202e\ud7ff'
 PLACE = Position("my policies.yaml", 7, 3)
 FINDINGS = (
     Finding("row-security-off", Severity.error, HOSTILE, "row security is\r\noff", "apply", "ALTER 1;\nALTER 2", PLACE),
@@ -62,6 +62,8 @@ def test_github_gets_one_command_for_each_finding() -> None:
     head, message = lines[0].removeprefix("::error ").split("::", 1)
     assert head.startswith('file=my policies.yaml,line=7,col=3,title=row-security-off%3A public."a%0Aerror%3A b%3A')
     assert message == "row security is%0D%0Aoff%0Aapply"
+    assert "%250A%3A%3Aerror file=x" in head
+    assert all(line.isprintable() for line in lines)
     assert "file=p.yaml,line=1,col=1" in lines[1]
 
 
@@ -100,6 +102,12 @@ def test_junit_has_a_case_for_each_rule() -> None:
     assert failure is not None
     assert "public.b" in (failure.text or "")
     assert "\x1b" not in text
+
+
+def test_junit_of_verify_has_a_case_for_each_table_whatever_its_name() -> None:
+    rule = Rule(f"table {HOSTILE}", Severity.error, "Isolated, and covered.", "")
+    (case,) = ElementTree.fromstring(to_junit((), (rule,), suite="rlsgen verify")).findall("testsuite/testcase")
+    assert (case.get("name") or "").startswith('table public."a')
 
 
 def test_the_manual_is_that_of_the_rules() -> None:

@@ -6,6 +6,7 @@ import json
 
 from rlsgen.proof.verify import Options
 from rlsgen.spec.load import parse_spec
+from tests.proof.lint.harness import DOCUMENT, spec_with
 from tests.proof.verify.harness import Stage, failing, leaking, table
 
 EMPTIED = ("public.notes", "public.projects", "public.order_items", "public.templates")
@@ -97,3 +98,11 @@ def test_existing_policies_may_show_fewer_rows(stage: Stage) -> None:
     assert not leaking(result)
     assert not failing(result)
     assert "existing: keep" in table(result, "public.products").notes[0].message
+
+
+def test_a_spec_that_hides_everything_is_not_held_true_unseen(stage: Stage) -> None:
+    hidden = dict.fromkeys(DOCUMENT["tables"], "hidden")
+    stage.spec = spec_with({"tables": hidden, "views": {"monthly_revenue": "hidden"}, "default_filter": None})
+    assert [each.what for each in stage.verify().uncovered] == ["tenants"]
+    result = stage.verify(contexts=[{"organisationId": 1, "teamId": 1, "userId": "user_1"}])
+    assert "public.orders" in leaking(result)  # which the database still shows
