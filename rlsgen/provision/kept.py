@@ -64,7 +64,8 @@ def kept_grants(entries: object, table: Name) -> list[tuple[str, str]]:
 
 
 def _on_database(statement: pb.Node) -> bool:
-    return statement.WhichOneof("node") == "grant_stmt" and statement.grant_stmt.objtype == pb.OBJECT_DATABASE
+    grant = statement.grant_stmt if statement.WhichOneof("node") == "grant_stmt" else None
+    return grant is not None and grant.objtype == pb.OBJECT_DATABASE
 
 
 def _on_this(statement: pb.Node, database: str) -> Sql:

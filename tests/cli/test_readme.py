@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from rlsgen.catalog.connect import open_connection
 from rlsgen.cli.app import app
 from rlsgen.demo.shop import CONVERSATION
+from rlsgen.proof.attacks.catalogue import catalogue
+from rlsgen.proof.rules import RULES
 from rlsgen.provision.keys import create_key
 from rlsgen.runtime.versions import holes_in
 from tests.cli.runner import ROOT, SPEC, Rlsgen
@@ -52,6 +54,12 @@ def test_a_command_that_does_not_exist_would_be_seen() -> None:
 
 def test_commands_are_found_at_all() -> None:
     assert {("demo",), ("check",), ("keys", "create"), ("apply", "--indexes")} <= commands(README)
+
+
+def test_its_numbers_are_true() -> None:
+    text = README.read_text()
+    assert f" {len(RULES)} rules, " in text
+    assert f" {sum(len(attack.rings) for attack in catalogue())} attacks\n" in text
 
 
 def test_the_first_two_commands_are_single_lines() -> None:
