@@ -66,7 +66,7 @@ def test_the_first_two_commands_are_single_lines() -> None:
     lines = [line for line in README.read_text().splitlines() if line.startswith("    python3 -m venv")]
     assert lines == [
         "    python3 -m venv .venv && .venv/bin/pip install -q -e '.[demo]' && .venv/bin/rlsgen demo",
-        "    python3 -m venv .venv && .venv/bin/pip install -q -e '.[dev]' && .venv/bin/pytest -n 2",
+        "    python3 -m venv .venv && .venv/bin/pip install -q -e '.[dev]' && .venv/bin/pytest -n 3",
     ]
 
 

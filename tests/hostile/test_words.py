@@ -36,7 +36,7 @@ def telling(said: str, text: str) -> list[str]:
                 ids=["guard", "no guard", "no guard, writes"])  # fmt: skip
 def pool(shared: Sandbox, request: pytest.FixtureRequest) -> Iterator[ConversationPool]:
     guard, writes = request.param
-    with open_pool(shared, guard=guard, writes=writes, limits=Limits(seconds=5)) as opened:
+    with open_pool(shared, guard=guard, writes=writes, limits=Limits(seconds=2)) as opened:
         yield opened
 
 
