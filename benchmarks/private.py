@@ -15,10 +15,10 @@ import json
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
+from result import add_options, write
 
 from rlsgen.catalog.connect import open_connection
 from rlsgen.demo.server import Server, temporary_server
@@ -134,15 +134,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=500_000, help="visits (default: %(default)s)")
     parser.add_argument("--repeat", type=int, default=7, help="how often each query is asked (default: %(default)s)")
     parser.add_argument("--together", action="store_true", help="one index of tenant and column instead of two")
-    parser.add_argument("--postgres-bin", type=Path, help="measure on these binaries instead of the embedded ones")
-    parser.add_argument("--json", type=Path, help="write the result to this file instead of printing it")
+    add_options(parser)
     options = parser.parse_args()
     with temporary_server(options.postgres_bin) as server:
-        result = json.dumps(measure(server, options.rows, options.repeat, options.together), indent=1)
-    if options.json:
-        options.json.write_text(result + "\n")
-    else:
-        print(result)
+        result = measure(server, options.rows, options.repeat, options.together)
+    write(result, options.json)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 from provision import RLSGEN, SETTINGS, START, Bench, machine, prepare_environment, run, say
+from result import add_options, write
 
 from rlsgen.demo.server import Server, temporary_server
 
@@ -107,16 +108,12 @@ def main() -> None:
     parser.add_argument("--tables", default="100,1000", help="sizes, separated by commas (default: %(default)s)")
     parser.add_argument("--repeat", type=int, default=5, help="how often each side runs (default: %(default)s)")
     parser.add_argument("--pgrls", type=Path, help="the program to compare with")
-    parser.add_argument("--postgres-bin", type=Path, help="measure on these binaries instead of the embedded ones")
-    parser.add_argument("--json", type=Path, help="write the result to this file instead of printing it")
+    add_options(parser)
     options = parser.parse_args()
     sizes = [int(size) for size in options.tables.split(",")]
     with temporary_server(options.postgres_bin, SETTINGS) as server:
-        result = json.dumps(measure(server, sizes, options.repeat, find_pgrls(options.pgrls)), indent=1)
-    if options.json:
-        options.json.write_text(result + "\n")
-    else:
-        print(result)
+        result = measure(server, sizes, options.repeat, find_pgrls(options.pgrls))
+    write(result, options.json)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from urllib.parse import quote
 import psycopg
 from many_tables import create_tables, spec_text
 from psycopg.conninfo import conninfo_to_dict
+from result import add_options, write
 
 from rlsgen.demo.server import DISPOSABLE, Server, temporary_server
 from rlsgen.demo.shop import OWNER, create_roles
@@ -246,16 +247,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", default="100,1000,5000", help="sizes, separated by commas (default: %(default)s)")
     parser.add_argument("--repeat", type=int, default=5, help="how often each side runs (default: %(default)s)")
-    parser.add_argument("--postgres-bin", type=Path, help="measure on these binaries instead of the embedded ones")
-    parser.add_argument("--json", type=Path, help="write the result to this file instead of printing it")
+    add_options(parser)
     options = parser.parse_args()
     sizes = [int(size) for size in options.tables.split(",")]
     with temporary_server(options.postgres_bin, SETTINGS) as server:
-        result = json.dumps(measure(server, sizes, options.repeat), indent=1)
-    if options.json:
-        options.json.write_text(result + "\n")
-    else:
-        print(result)
+        result = measure(server, sizes, options.repeat)
+    write(result, options.json)
 
 
 if __name__ == "__main__":

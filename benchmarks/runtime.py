@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import statistics
 import sys
@@ -38,6 +37,7 @@ import psycopg
 from delay import delayed
 from plans import plan_by_hand, tracing
 from provision import SETTINGS, machine, run, say
+from result import add_options, write
 from sides import (
     DATABASE,
     Ask,
@@ -378,8 +378,7 @@ def main() -> None:
     )
     parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas (default: %(default)s)")
     parser.add_argument("--plans", action="store_true", help="show the plans of twins")
-    parser.add_argument("--postgres-bin", type=Path, help="measure on these binaries instead of the embedded ones")
-    parser.add_argument("--json", type=Path, help="write the result to this file instead of printing it")
+    add_options(parser)
     options = parser.parse_args()
     logging.getLogger("rlsgen").setLevel(logging.ERROR)  # the embedded server may be of an old version
     if unknown := set(options.only.split(",")) - set(PARTS):
@@ -388,11 +387,8 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="rlsgen-bench-") as folder,
         temporary_server(options.postgres_bin, SETTINGS) as server,
     ):
-        result = json.dumps(measure(build(server, options.rows, Path(folder)), options), indent=1)
-    if options.json:
-        options.json.write_text(result + "\n")
-    else:
-        print(result)
+        result = measure(build(server, options.rows, Path(folder)), options)
+    write(result, options.json)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ import json
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import psycopg
+from result import add_options, write
 
 from rlsgen.catalog.connect import open_connection
 from rlsgen.demo.server import Server, temporary_server
@@ -90,16 +90,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", default="20,200,1000", help="copies of a table (default: %(default)s)")
     parser.add_argument("--tenants", default="3,6,12,24", help="sizes of the sample (default: %(default)s)")
-    parser.add_argument("--postgres-bin", type=Path, help="measure on these binaries instead of the embedded ones")
-    parser.add_argument("--json", type=Path, help="write the result to this file instead of printing it")
+    add_options(parser)
     options = parser.parse_args()
     tables, tenants = ([int(each) for each in text.split(",")] for text in (options.tables, options.tenants))
     with temporary_server(options.postgres_bin) as server:
-        result = json.dumps(measure(server, tables, tenants), indent=1)
-    if options.json:
-        options.json.write_text(result + "\n")
-    else:
-        print(result)
+        result = measure(server, tables, tenants)
+    write(result, options.json)
 
 
 if __name__ == "__main__":

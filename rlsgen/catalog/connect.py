@@ -12,6 +12,7 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
 from rlsgen.errors import ServerError
+from rlsgen.identifiers import fill, identifier, literal
 
 OLDEST_SERVER = 150000
 CONNECT_TIMEOUT = 10  # seconds
@@ -117,6 +118,16 @@ def require_writable_session(connection: psycopg.Connection[Any]) -> None:
             "transactions are read-only here (default_transaction_read_only is on)",
             hint="connect as a role without that setting, or change it with ALTER ROLE or ALTER DATABASE",
         )
+
+
+def set_password(connection: psycopg.Connection[Any], role: str, password: str) -> None:
+    """Give a role a password. It is hashed here, since servers log statements.
+
+    Raises:
+        psycopg.Error: there is no such role, or no right to change it.
+    """
+    hashed = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+    connection.execute(fill("ALTER ROLE {} PASSWORD {}", identifier(role), literal(hashed)).encode())
 
 
 def require_version(connection: psycopg.Connection[Any]) -> None:

@@ -268,15 +268,11 @@ def _schemas(before: Spec, after: Spec, role: str) -> Iterator[Change]:
     for name in sorted(set(before.schemas) - set(after.schemas)):
         what = "conversations may no longer use this schema"
         yield Change(role, f"schema {display(name)}", "usage", Direction.narrowed, what, position=place)
-    kept = [[each for each in spec.schemas if each in set(other.schemas)] for spec, other in _both(before, after)]
-    if kept[0] != kept[1]:
+    both = set(before.schemas) & set(after.schemas)
+    if [each for each in before.schemas if each in both] != [each for each in after.schemas if each in both]:
         what = "names without a schema are looked up in another order"
         shown = [", ".join(spec.schemas) for spec in (before, after)]
         yield Change(role, "schemas", "order", Direction.changed, what, shown[0], shown[1], place)
-
-
-def _both(before: Spec, after: Spec) -> tuple[tuple[Spec, Spec], tuple[Spec, Spec]]:
-    return (before, after), (after, before)
 
 
 def _functions(before: Spec | None, after: Spec) -> Iterator[Change]:

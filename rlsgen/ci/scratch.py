@@ -17,11 +17,11 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from rlsgen.catalog.connect import driver_errors, open_connection, read_dsn
+from rlsgen.catalog.connect import driver_errors, open_connection, read_dsn, set_password
 from rlsgen.ci.migrations import run_file
 from rlsgen.demo.server import temporary_server
 from rlsgen.errors import ServerError
-from rlsgen.identifiers import Sql, fill, identifier, literal
+from rlsgen.identifiers import Sql, fill, identifier
 from rlsgen.spec.model import Spec
 
 _OWNER = "rlsgen_ci_owner"
@@ -85,7 +85,7 @@ def throw_away(
             for role in sorted(attributes.keys() - _existing(administrator, attributes)):
                 administrator.execute(fill("CREATE ROLE {} {}", identifier(role), attributes[role]).encode())
             for role, password in passwords.items():
-                _set_password(administrator, role, password)
+                set_password(administrator, role, password)
             administrator.execute(
                 fill("ALTER DATABASE {} OWNER TO {}", identifier(database), identifier(owner)).encode()
             )
@@ -151,7 +151,7 @@ def _make(connection: psycopg.Connection[Any], spec: Spec, missing: Sequence[str
             attributes = Sql("LOGIN" if role == spec.conversation else "LOGIN BYPASSRLS")
             connection.execute(fill("CREATE ROLE {} {}", identifier(role), attributes).encode())
         if spec.conversation in missing:
-            _set_password(connection, spec.conversation, password)
+            set_password(connection, spec.conversation, password)
 
 
 def _drop(connection: psycopg.Connection[Any], roles: Sequence[str]) -> None:
@@ -160,12 +160,6 @@ def _drop(connection: psycopg.Connection[Any], roles: Sequence[str]) -> None:
     with driver_errors("drop the roles that were made for this"):
         for role in existing:
             connection.execute(fill("DROP OWNED BY {0}; DROP ROLE {0}", identifier(role)).encode())
-
-
-def _set_password(connection: psycopg.Connection[Any], role: str, password: str) -> None:
-    """Hashed here: statements are logged by servers."""
-    hashed = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    connection.execute(fill("ALTER ROLE {} PASSWORD {}", identifier(role), literal(hashed)).encode())
 
 
 def _as_role(dsn: str, role: str, password: str) -> str:

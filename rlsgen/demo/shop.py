@@ -13,7 +13,8 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from rlsgen.identifiers import Sql, fill, identifier, literal
+from rlsgen.catalog.connect import set_password
+from rlsgen.identifiers import Sql, fill, identifier
 
 OWNER = "shop_owner"
 """Owns the database and everything in it, and migrates it; an ordinary role."""
@@ -111,8 +112,7 @@ def create_roles(connection: psycopg.Connection[Any], passwords: Mapping[str, st
             verb = Sql("ALTER" if role in existing else "CREATE")
             connection.execute(fill("{} ROLE {} {}", verb, identifier(role), attributes).encode())
         for role, password in (passwords or {}).items():
-            hashed = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-            connection.execute(fill("ALTER ROLE {} PASSWORD {}", identifier(role), literal(hashed)).encode())
+            set_password(connection, role, password)
 
 
 def create_shop(connection: psycopg.Connection[Any]) -> None:

@@ -17,12 +17,12 @@ from rlsgen.migrations.operations import ApplyOp
 from rlsgen.migrations.rehearsal import Change, Stage, perform, refused, undone
 from rlsgen.migrations.statements import one_by_one
 from rlsgen.migrations.suspension import Suspension, Touched, everything, operations, suspension, touched
-from rlsgen.provision.diff import FINGERPRINT_TITLE, compare, search_path
+from rlsgen.provision.diff import FINGERPRINT_TITLE, compare_anywhere, search_path
 from rlsgen.provision.judge import judge
 from rlsgen.provision.ledger import Ledger
 from rlsgen.provision.plan import Plan, Step, Transaction, Warned
 from rlsgen.provision.policies import live_text
-from rlsgen.provision.portable import THIS_DATABASE, anywhere
+from rlsgen.provision.portable import THIS_DATABASE
 from rlsgen.provision.routines import digest, signature
 from rlsgen.provision.tables import forget, record, regclass
 from rlsgen.spec.model import Spec
@@ -135,11 +135,7 @@ def _provision(
 
 def _plan(place: Stage, spec: Spec) -> Plan:
     catalog = read_catalog_within(place.raw, spec.conversation)
-    try:
-        comparison = compare(spec, anywhere(catalog))
-    except SpecError:
-        compare(spec, catalog)  # the same problems, with the names of this database
-        raise
+    comparison = compare_anywhere(spec, catalog)
     problems = judge(place.raw, comparison.resolved, comparison.unjudged, search_path(spec))
     if problems:
         raise SpecError(problems)

@@ -18,10 +18,9 @@ from rlsgen.catalog.model import Catalog
 from rlsgen.catalog.read import read_catalog
 from rlsgen.errors import ApplyFailed, HazardRefused, PlanChanged, Problem, ServerError, SpecError
 from rlsgen.identifiers import Sql, fill
-from rlsgen.provision.diff import Comparison, compare, search_path
+from rlsgen.provision.diff import Comparison, compare, compare_anywhere, search_path
 from rlsgen.provision.judge import judge
 from rlsgen.provision.plan import SETTINGS, Plan, Transaction
-from rlsgen.provision.portable import anywhere
 from rlsgen.provision.resolve import Resolver
 from rlsgen.spec.model import Spec
 
@@ -76,9 +75,7 @@ def judged(connection: Connection, spec: Spec, *, portable: bool = False) -> Com
     """The comparison of spec and database, every new filter accepted by Postgres itself."""
     catalog = read_catalog(connection, spec.conversation)
     try:
-        comparison = compare(spec, catalog)
-        if portable:
-            comparison = compare(spec, anywhere(catalog))
+        comparison = (compare_anywhere if portable else compare)(spec, catalog)
     except SpecError as misfit:
         raise SpecError([*misfit.problems, *_also(connection, spec, catalog, misfit)]) from None
     problems = judge(connection, comparison.resolved, comparison.unjudged, search_path(spec))

@@ -17,6 +17,7 @@ from rlsgen.provision.hazards import Onlookers
 from rlsgen.provision.indexes import missing_indexes
 from rlsgen.provision.ledger import Ledger
 from rlsgen.provision.plan import FORMAT, Plan, Step, Transaction
+from rlsgen.provision.portable import anywhere
 from rlsgen.provision.predicates import Predicates
 from rlsgen.provision.resolve import (
     OWN_SCHEMAS,
@@ -69,6 +70,19 @@ def compare(spec: Spec, catalog: Catalog) -> Comparison:
     if problems:
         raise SpecError(problems)
     return differ.compare()
+
+
+def compare_anywhere(spec: Spec, catalog: Catalog) -> Comparison:
+    """The same, to be carried out by other databases as well, once made `portable`.
+
+    Raises:
+        SpecError: as above, with the names of this database.
+    """
+    try:
+        return compare(spec, anywhere(catalog))
+    except SpecError:
+        compare(spec, catalog)
+        raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from urllib.parse import quote, urlencode
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from rlsgen.catalog.connect import driver_errors, open_connection, read_dsn, require_writable_session
+from rlsgen.catalog.connect import driver_errors, open_connection, read_dsn, require_writable_session, set_password
 from rlsgen.demo.server import temporary_server
-from rlsgen.identifiers import Sql, fill, identifier, join, literal
+from rlsgen.identifiers import Sql, fill, identifier, join
 from rlsgen.spec.model import Spec
 
 Connection = psycopg.Connection[Any]
@@ -117,8 +117,4 @@ def _create_roles(server: TestServer, spec: Spec) -> None:
                 if role not in there:
                     connection.execute(fill("CREATE ROLE {} LOGIN", identifier(role)).encode())
                     if password:
-                        hashed = connection.pgconn.encrypt_password(
-                            password.encode(), role.encode(), b"scram-sha-256"
-                        ).decode()
-                        text = fill("ALTER ROLE {} PASSWORD {}", identifier(role), literal(hashed))
-                        connection.execute(text.encode())
+                        set_password(connection, role, password)

@@ -125,6 +125,27 @@ class Broken:
         with open_connection(self.database.dsn()) as owner:
             apply(owner, self.spec, allow=EVERYTHING)
 
+    def arrange(
+        self,
+        before: str = "",
+        spec: Mapping[str, Any] | None = None,
+        later: Mapping[str, Any] | None = None,
+        sql: str = "",
+        admin: str = "",
+    ) -> None:
+        """What was there, a spec that is applied, one that is not; then what somebody does to it."""
+        if before:
+            self.run(before)
+        if spec:
+            self.adopt(spec)
+            self.apply()
+        if later:
+            self.adopt(spec or {}, later)
+        if sql:
+            self.run(sql)
+        if admin:
+            self.run(admin, administrator=True)
+
     def lint(self, spec: Spec | None = None, user: str | None = None) -> LintResult:
         with open_connection(self.database.dsn(user)) as connection:
             return examine(connection, spec or self.spec)

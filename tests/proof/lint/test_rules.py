@@ -64,7 +64,7 @@ def test_every_rule_has_cases_where_it_fires_and_where_it_does_not() -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_rule(shop_ready: Broken, case: Case) -> None:
     try:
-        _break(shop_ready, case)
+        shop_ready.arrange(case.before, case.spec, case.later, case.sql, case.admin)
         result = shop_ready.lint()
         partition = shop_ready.partition
         assert seen(result) == {
@@ -93,20 +93,6 @@ def test_server_versions(shop_ready: Broken, version: int, expected: dict[str, s
         catalog = read_catalog(owner, SHOP.conversation)
     found = of_rule(lint(SHOP, replace(catalog, server_version=version)), "server-version")
     assert {str(finding.severity): finding.remedy for finding in found} == expected
-
-
-def _break(shop: Broken, case: Case) -> None:
-    if case.before:
-        shop.run(case.before)
-    if case.spec:
-        shop.adopt(case.spec)
-        shop.apply()
-    if case.later:
-        shop.adopt(case.spec, case.later)
-    if case.sql:
-        shop.run(case.sql)
-    if case.admin:
-        shop.run(case.admin, administrator=True)
 
 
 def _assert_mended(shop: Broken, findings: list[Finding]) -> None:

@@ -107,15 +107,7 @@ def judge(databases: Databases, bases: Mapping[Place, Base], mutant: Mutant) -> 
 
 
 def _break(broken: Broken, mutant: Mutant) -> None:
-    if mutant.before:
-        broken.run(mutant.before)
-    if mutant.spec:
-        broken.adopt(mutant.spec)
-        broken.apply()
-    if mutant.sql:
-        broken.run(mutant.sql)
-    if mutant.admin:
-        broken.run(mutant.admin, administrator=True)
+    broken.arrange(mutant.before, mutant.spec, sql=mutant.sql, admin=mutant.admin)
     for old, new in mutant.replace.items():
         _replace(broken, old, new)
 
